@@ -1,0 +1,34 @@
+"""Grouping: every thing pixel belongs to the centre nearest to where its offset points (paper, eq.
+1).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def group_pixels(centers: Tensor, offset: Tensor, thing_pixels: Tensor) -> Tensor:
+    """Return for M thing pixels the index 1..K of their centre, (M,) int64; 0 for all when there is
+    none.
+
+    centers (K, 2) as (y, x); offset (2, H, W) as (dy, dx) pixels; thing_pixels (M, 2) int64 as (y,
+    x). Ties go to the centre that comes first.
+    """
+    nearest = torch.zeros(len(thing_pixels), dtype=torch.int64, device=offset.device)
+    if not len(centers):
+        return nearest
+    ys, xs = thing_pixels.unbind(1)
+    target_y = ys + offset[0, ys, xs]
+    target_x = xs + offset[1, ys, xs]
+    best = torch.full_like(target_y, torch.inf)
+    # A running minimum needs M numbers where the published distance tensor needs K·H·W, and gives
+    # the same ids.
+    for index, (y, x) in enumerate(centers.to(target_y.dtype)):
+        distance = torch.sqrt((y - target_y).square() + (x - target_x).square())
+        closer = distance < best
+        best = torch.where(closer, distance, best)
+        nearest = torch.where(closer, index + 1, nearest)
+    # Offsets of NaN or infinity are close to nothing; the published argmin gives such pixels the
+    # first centre.
+    return nearest.clamp(min=1)

@@ -1,0 +1,57 @@
+"""What the fusion hands on: label maps and a segment table."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+
+class SegmentTable(NamedTuple):
+    """One row a segment, in columns of length S: things by instance id, then stuff by class id.
+
+    id: int32 value in the panoptic map. class_id: int32. is_thing: bool. instance_id: int32 value
+    in the instance map, 0 for stuff. area: int32 pixels. The rest is defined for things only and 0
+    for stuff: score = objectness × class_score (float32, paper section 3.5; the raw heatmap is
+    unbounded, so objectness may pass 1), box: (S, 4) int32 (x0, y0, x1, y1) with x1, y1 exclusive,
+    center: (S, 2) float32 (x, y) of the detected mass centre. Coordinates are pixels of the label
+    maps.
+    """
+
+    id: Tensor
+    class_id: Tensor
+    is_thing: Tensor
+    instance_id: Tensor
+    area: Tensor
+    score: Tensor
+    objectness: Tensor
+    class_score: Tensor
+    box: Tensor
+    center: Tensor
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the table row by row, as plain Python values by column name."""
+        # Column by column: one conversion a column instead of one a cell.
+        columns = [column.tolist() for column in self]
+        return [
+            dict(zip(self._fields, values, strict=True)) for values in zip(*columns, strict=True)
+        ]
+
+
+class PanopticResult(NamedTuple):
+    """The segmentation of one frame, on the device it was made on.
+
+    semantic: (H, W) uint8 train ids. instance: (H, W) int32, 0 = no thing, else a running id from
+    1. panoptic: (H, W) int32, ``class_id * label_divisor + n`` (n counts the instances of a class
+    from 1, 0 for stuff), 65535 = void.
+    """
+
+    semantic: Tensor
+    instance: Tensor
+    panoptic: Tensor
+    segments: SegmentTable
+
+    def cpu(self) -> PanopticResult:
+        """Copy everything to the host; the only synchronisation a frame needs."""
+        maps = (t.cpu() for t in (self.semantic, self.instance, self.panoptic))
+        return PanopticResult(*maps, SegmentTable(*(t.cpu() for t in self.segments)))

@@ -1,0 +1,43 @@
+"""The thresholds of the fusion, checked where they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pdl_ros.errors import PdlError
+
+
+@dataclass(frozen=True)
+class FusionSettings:
+    """Published defaults for Cityscapes. Lengths and areas are pixels of the network input."""
+
+    center_threshold: float = 0.1
+    """Heatmap value that a centre must exceed."""
+    nms_kernel: int = 7
+    """Side of the window in which a centre must be the maximum; odd."""
+    top_k: int = 200
+    """Centres kept at most (published rule: with this many peaks or more, only those above the
+    k-th).
+    """
+    stuff_area: int = 2048
+    """A stuff class covering fewer pixels becomes void."""
+    objectness: str = 'center'
+    """Where the heatmap is read for an instance's score: at its detected `center` (paper, section
+    3.5), or at its `mask_centroid` (detectron2)."""
+    align_corners: bool = False
+    """Bilinear convention of the network's variant."""
+    rescale: bool = True
+    """Convert offsets and the lengths above when the output size is not the network's. False leaves
+    them as they are, as detectron2 does."""
+
+    def __post_init__(self) -> None:
+        if self.nms_kernel < 1 or self.nms_kernel % 2 == 0:
+            raise PdlError(f'nms_kernel is {self.nms_kernel}; it must be odd and positive.')
+        if not self.center_threshold >= 0:
+            raise PdlError(f'center_threshold is {self.center_threshold}; it must not be negative.')
+        if self.top_k < 1:
+            raise PdlError(f'top_k is {self.top_k}; it must be at least 1.')
+        if self.stuff_area < 0:
+            raise PdlError(f'stuff_area is {self.stuff_area}; it must not be negative.')
+        if self.objectness not in ('center', 'mask_centroid'):
+            raise PdlError(f'objectness is {self.objectness!r}; it can be center or mask_centroid.')

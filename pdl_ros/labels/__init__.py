@@ -1,0 +1,7 @@
+"""Label sets: which classes there are, how they are coloured, and how ids are written into label
+images.
+"""
+
+from pdl_ros.labels.label_set import LabelClass, LabelSet
+
+__all__ = ['LabelClass', 'LabelSet']

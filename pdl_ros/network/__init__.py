@@ -1,0 +1,1 @@
+"""The Panoptic-DeepLab network: image tensor -> HeadOutputs. Pure torch."""

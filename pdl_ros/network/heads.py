@@ -1,0 +1,57 @@
+"""What the network says about an image, and the small heads that say it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from pdl_ros.network.layers import fuse_block, two_convs
+from pdl_ros.network.settings import DecoderSettings
+
+
+class HeadOutputs(NamedTuple):
+    """The raw predictions at `stride`; nothing else leaves the network.
+
+    semantic: (N, C, h, w) logits. center_heatmap: (N, 1, h, w), linear, trained towards [0, 1].
+    offset: (N, 2, h, w) as (dy, dx) from a pixel to the mass centre of its instance, in input
+    pixels.
+    """
+
+    semantic: Tensor
+    center_heatmap: Tensor
+    offset: Tensor
+    stride: int
+
+
+class Head(nn.Module):
+    """One convolution block and a 1×1 predictor: (N, C, h, w) -> (N, outputs, h, w)."""
+
+    def __init__(self, block: nn.Module, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.block = block
+        self.predictor = nn.Conv2d(channels, outputs, 1)
+        # Small initial predictions: a freshly started instance branch must not drown the semantic
+        # loss.
+        nn.init.normal_(self.predictor.weight, 0, 0.001)
+        nn.init.zeros_(self.predictor.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.predictor(self.block(x))
+
+
+def semantic_head(num_classes: int, settings: DecoderSettings) -> Head:
+    """Class logits from the semantic decoder (paper, section 3.2)."""
+    width = settings.semantic_channels
+    return Head(fuse_block(width, width, settings.depthwise, settings.norm_eps), width, num_classes)
+
+
+def instance_head(outputs: int, depthwise: bool, settings: DecoderSettings) -> Head:
+    """The centre heatmap (1 output) or the offset (2 outputs) from the instance decoder."""
+    width, narrow, eps = settings.instance_channels, settings.head_channels, settings.norm_eps
+    block = (
+        fuse_block(width, narrow, True, eps)
+        if depthwise
+        else two_convs(width, narrow, eps, middle=width)
+    )
+    return Head(block, narrow, outputs)

@@ -1,0 +1,1 @@
+"""Train the network on labelled images. Needs the extra `train`."""

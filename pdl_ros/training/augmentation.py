@@ -1,0 +1,77 @@
+"""Random scale, crop, flip and colour of a labelled image (paper, section 4.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pdl_ros.datasets.record import Sample
+from pdl_ros.errors import PdlError
+from pdl_ros.labels.label_set import PANOPTIC_VOID
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """crop: (height, width) of what the network sees. scales: range of the random scale factor.
+
+    color: strength of random brightness, contrast and saturation, 0 (the paper's choice) to 1.
+    """
+
+    crop: tuple[int, int]
+    scales: tuple[float, float] = (0.5, 2.0)
+    flip: bool = True
+    color: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.crop) < 32 or not 0 < self.scales[0] <= self.scales[1]:
+            raise PdlError(
+                f'Crop {self.crop} must be at least 32x32 and scales {self.scales} positive and '
+                'ascending.'
+            )
+
+
+def augment(
+    sample: Sample,
+    settings: AugmentationSettings,
+    mean: tuple[float, ...],
+    rng: np.random.Generator,
+) -> Sample:
+    """Return a randomly scaled, flipped and coloured crop; what lies outside the image is `mean`
+    and void.
+    """
+    image, panoptic = sample.image, sample.panoptic
+    scale = rng.uniform(*settings.scales)
+    size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA)
+    panoptic = cv2.resize(panoptic, size, interpolation=cv2.INTER_NEAREST)
+    height, width = settings.crop
+    top, left = (
+        int(rng.integers(0, max(have - want, 0) + 1))
+        for have, want in zip(image.shape[:2], settings.crop, strict=True)
+    )
+    image, panoptic = (
+        image[top : top + height, left : left + width],
+        panoptic[top : top + height, left : left + width],
+    )
+    if settings.flip and rng.random() < 0.5:
+        image, panoptic = image[:, ::-1], panoptic[:, ::-1]
+    image = _jitter(image, settings.color, rng)
+    below, right = height - image.shape[0], width - image.shape[1]
+    image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=mean)
+    panoptic = cv2.copyMakeBorder(
+        np.ascontiguousarray(panoptic), 0, below, 0, right, cv2.BORDER_CONSTANT, value=PANOPTIC_VOID
+    )
+    return sample._replace(image=image, panoptic=panoptic)
+
+
+def _jitter(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    if strength == 0:
+        return np.ascontiguousarray(image)
+    brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3)
+    x = image.astype(np.float32) * np.float32(brightness)
+    x = (x - x.mean()) * np.float32(contrast) + x.mean()
+    gray = cv2.cvtColor(x, cv2.COLOR_RGB2GRAY)[..., None]
+    x = gray + (x - gray) * np.float32(saturation)
+    return np.clip(x, 0, 255).astype(np.uint8)
