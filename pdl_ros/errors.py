@@ -9,3 +9,9 @@ class PdlError(Exception):
     The command line prints the sentence and exits with status 2; the node logs it and lives on.
     Bugs in this package raise ordinary exceptions instead, with a traceback.
     """
+
+
+def require(holds: bool, sentence: str) -> None:
+    """Raise PdlError with the sentence unless the condition holds."""
+    if not holds:
+        raise PdlError(sentence)

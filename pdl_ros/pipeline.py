@@ -116,12 +116,9 @@ class Segmenter:
         image.
         """
         size = network_size(frame.shape[0], frame.shape[1], self.variant)
-        x = (
-            torch.from_numpy(np.ascontiguousarray(frame))
-            .to(self.device)
-            .permute(2, 0, 1)[None]
-            .float()
-        )
+        # PyTorch warns of arrays it could write to but must not, such as views of a message.
+        pixels = torch.from_numpy(np.require(frame, requirements=('C', 'W')))
+        x = pixels.to(self.device).permute(2, 0, 1)[None].float()
         if size != x.shape[-2:]:
             x = F.interpolate(x, size, mode='bilinear', align_corners=False, antialias=True)
         x = (x - self._mean) / self._std

@@ -9,12 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pdl_ros.datasets.images import IMAGE_SUFFIXES, read_rgb
 from pdl_ros.datasets.record import Sample, segments_of
 from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
-
-_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 
 class LabelFolder:
@@ -32,7 +31,7 @@ class LabelFolder:
                 raise PdlError(
                     f'No folder {folder}; a data set has images/<split>/ and panoptic/<split>/.'
                 )
-        self.images = sorted(p for p in images.iterdir() if p.suffix.lower() in _IMAGE_SUFFIXES)
+        self.images = sorted(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         self.labels = [labels / f'{p.stem}.png' for p in self.images]
         missing = [p.name for p in self.labels if not p.is_file()]
         if missing or not self.images:
@@ -67,13 +66,3 @@ class LabelFolder:
             panoptic,
             segments_of(panoptic, self.label_set.label_divisor),
         )
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """Read an image file as (H, W, 3) uint8 RGB."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise PdlError(
-            f'{path} cannot be read as an image; it may be damaged or of an unsupported format.'
-        )
-    return image

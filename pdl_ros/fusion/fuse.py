@@ -91,14 +91,19 @@ def _thing_rows(
     if not count:  # things without any centre stay void, as published
         ys, xs, nearest, pixels = ys[:0], xs[:0], nearest[:0], pixels[:0]
     all_classes, all_areas = majority_vote(nearest, semantic[ys, xs], count, label_set.num_classes)
-    kept = torch.nonzero(all_areas)[:, 0]
+    found = torch.nonzero(all_areas)[:, 0]
+    # An id has room for label_divisor - 1 instances of a class; what is beyond them is void.
+    numbers = number_within_class(all_classes[found], label_set.num_classes)
+    fits = numbers < label_set.label_divisor
+    kept, numbers = found[fits], numbers[fits]
     classes, area, at = all_classes[kept], all_areas[kept], centers[kept]
     running = torch.zeros(count + 1, dtype=torch.int32, device=pixels.device)
     running[kept + 1] = torch.arange(1, len(kept) + 1, dtype=torch.int32, device=pixels.device)
     row = running[nearest].long() - 1
-    ids = (
-        classes * label_set.label_divisor + number_within_class(classes, label_set.num_classes)
-    ).int()
+    if len(kept) < len(found):
+        own = row >= 0
+        ys, xs, row, pixels = ys[own], xs[own], row[own], pixels[own]
+    ids = (classes * label_set.label_divisor + numbers).int()
     panoptic_ids = torch.full((count + 1,), PANOPTIC_VOID, dtype=torch.int32, device=pixels.device)
     panoptic_ids[kept + 1] = ids
     scores = score_instances(

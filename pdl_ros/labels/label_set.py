@@ -54,6 +54,12 @@ class LabelSet:
                 f'Label set {self.name!r}: label_divisor is {self.label_divisor}; it must be at '
                 'least 2.'
             )
+        if self.num_classes * self.label_divisor > PANOPTIC_VOID:
+            raise PdlError(
+                f'Label set {self.name!r}: label_divisor is {self.label_divisor}, but the ids of '
+                f'{self.num_classes} classes must stay below {PANOPTIC_VOID} to fit 16-bit images; '
+                f'{PANOPTIC_VOID // self.num_classes} is the most.'
+            )
         if len({c.name for c in self.classes}) != len(self.classes):
             raise PdlError(
                 f'Label set {self.name!r} names a class twice; every class name must be unique.'
@@ -74,6 +80,8 @@ class LabelSet:
             return cls.from_dict(yaml.safe_load(path.read_text(encoding='utf-8')))
         except yaml.YAMLError as error:
             raise PdlError(f'{path} is not valid YAML: {" ".join(str(error).split())}.') from None
+        except PdlError as error:
+            raise PdlError(f'{path}: {error}') from None
         except (KeyError, TypeError, ValueError) as error:
             raise PdlError(
                 f'{path} is not a label set ({error}); see labels/camvid.yaml for the form.'
@@ -83,7 +91,7 @@ class LabelSet:
     def from_dict(cls, data: dict[str, Any]) -> LabelSet:
         """Build from plain data: ``{name, label_divisor, classes: [{name, color, thing}]}``."""
         classes = tuple(
-            LabelClass(str(c['name']), _color(c['color']), bool(c['thing']))
+            LabelClass(str(c['name']), _color(c['color']), _flag(c['thing']))
             for c in data['classes']
         )
         return cls(str(data['name']), classes, int(data.get('label_divisor', 1000)))
@@ -118,3 +126,9 @@ def _color(value: Any) -> tuple[int, int, int]:
     if not all(0 <= v <= 255 for v in (red, green, blue)):
         raise ValueError(f'colour {value} is outside 0..255')
     return red, green, blue
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f'thing is {value!r} instead of true or false')
+    return value

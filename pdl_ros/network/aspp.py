@@ -43,4 +43,5 @@ class ASPP(nn.Module):
         # the whole image.
         if self.settings.pool_window is None or self.training:
             return F.adaptive_avg_pool2d(x, 1)
-        return F.avg_pool2d(x, self.settings.pool_window, stride=1)
+        window = [min(pair) for pair in zip(self.settings.pool_window, x.shape[-2:], strict=True)]
+        return F.avg_pool2d(x, window, stride=1)

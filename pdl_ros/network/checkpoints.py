@@ -5,6 +5,7 @@ tensors.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -36,13 +37,12 @@ def load(file: str | Path, variant: str | None = None) -> tuple[PanopticDeepLab,
     """
     path = find(file)
     header, tensors = read(path)
-    name = str(header.get('variant'))
-    if variant is not None and variant != name:
+    found = _variant_of(header)
+    if variant is not None and variant != found.name:
         raise PdlError(
-            f'{path} holds weights of variant {name!r}, not of {variant!r}; '
-            f'name the variant {name!r} or give its weights.'
+            f'{path} holds weights of variant {found.name!r}, not of {variant!r}; '
+            f'name the variant {found.name!r} or give its weights.'
         )
-    found = replace(get_variant(name), label_set=LabelSet.from_dict(header['label_set']))
     network = PanopticDeepLab(found)
     _load_strictly(network, tensors, path)
     return network.eval(), found
@@ -80,8 +80,10 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         )
     try:
         header = json.loads(metadata[_HEADER])
-        header['variant'], header['label_set']['classes']
-    except (ValueError, KeyError, TypeError):
+        _variant_of(header)
+    except PdlError as error:
+        raise PdlError(f'{path} cannot be used: {error}') from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise PdlError(
             f'{path} has a damaged pdl_ros header; use a file written by `pdl_ros train`.'
         ) from None
@@ -108,7 +110,9 @@ def save(network: nn.Module, variant: Variant, path: str | Path, info: Mapping[s
         tensors[key] = value.detach().cpu().contiguous().to(torch.float16 if half else value.dtype)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata={_HEADER: json.dumps(header)})
+    temporary = path.with_name(f'{path.name}.tmp')
+    save_file(tensors, temporary, metadata={_HEADER: json.dumps(header)})
+    os.replace(temporary, path)
 
 
 def load_backbone(backbone: nn.Module, file: str | Path) -> None:
@@ -118,6 +122,8 @@ def load_backbone(backbone: nn.Module, file: str | Path) -> None:
     path = Path(file)
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
+        if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+            raise TypeError('not a state dict')
     except Exception as error:
         raise PdlError(
             f'{path} is not a plain file of tensors ({type(error).__name__}); '
@@ -125,6 +131,13 @@ def load_backbone(backbone: nn.Module, file: str | Path) -> None:
         ) from None
     _load_strictly(
         backbone, {k: v for k, v in state.items() if not k.startswith(_CLASSIFIER)}, path
+    )
+
+
+def _variant_of(header: dict[str, Any]) -> Variant:
+    """Return the named variant with the label set of the header."""
+    return replace(
+        get_variant(str(header['variant'])), label_set=LabelSet.from_dict(header['label_set'])
     )
 
 

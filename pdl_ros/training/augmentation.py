@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from pdl_ros.datasets.record import Sample
-from pdl_ros.errors import PdlError
-from pdl_ros.labels.label_set import PANOPTIC_VOID
+from pdl_ros.errors import require
+
+_NO_SEGMENT = -1  # void: no data set has it as the id of a segment
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,12 @@ class AugmentationSettings:
     color: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.crop) < 32 or not 0 < self.scales[0] <= self.scales[1]:
-            raise PdlError(
-                f'Crop {self.crop} must be at least 32x32 and scales {self.scales} positive and '
-                'ascending.'
-            )
+        require(min(self.crop) >= 32, f'crop is {self.crop}; it must be at least 32x32.')
+        require(
+            0 < self.scales[0] <= self.scales[1],
+            f'scales is {self.scales}; both must be positive and in ascending order.',
+        )
+        require(0 <= self.color <= 1, f'color is {self.color}; it must be from 0 to 1.')
 
 
 def augment(
@@ -61,7 +63,7 @@ def augment(
     below, right = height - image.shape[0], width - image.shape[1]
     image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=mean)
     panoptic = cv2.copyMakeBorder(
-        np.ascontiguousarray(panoptic), 0, below, 0, right, cv2.BORDER_CONSTANT, value=PANOPTIC_VOID
+        np.ascontiguousarray(panoptic), 0, below, 0, right, cv2.BORDER_CONSTANT, value=_NO_SEGMENT
     )
     return sample._replace(image=image, panoptic=panoptic)
 

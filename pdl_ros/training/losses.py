@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pdl_ros.errors import require
 from pdl_ros.labels.label_set import SEMANTIC_VOID
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.layers import resize
@@ -25,6 +26,12 @@ class LossSettings:
     center: float = 200.0
     offset: float = 0.01
     top_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.top_fraction <= 1,
+            f'top_fraction is {self.top_fraction}; it must be above 0 and at most 1.',
+        )
 
 
 def panoptic_loss(

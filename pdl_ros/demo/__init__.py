@@ -1,0 +1,1 @@
+"""An embedded camera, and the whole node demonstrated with it."""

@@ -1,0 +1,150 @@
+"""`pdl_ros demo`: camera, node and recorder as three processes over DDS, and pictures of it all."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pdl_ros.demo.album import Album
+from pdl_ros.demo.sources import open_source
+from pdl_ros.errors import PdlError
+from pdl_ros.network import checkpoints
+
+NAMESPACE = '/pdl_demo'
+_ENDLESS = 150  # frames shown of a source without an end
+_QUIET = 3.0  # seconds without a result after the camera ended: the node has nothing left
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """source: clip, scene, a file or a folder. rate: frames a second, 0 = the source's own.
+    frames: 0 = all of them; of the endless scene, 150.
+    """
+
+    source: str = 'clip'
+    weights: str = 'camvid_efficientnet_lite0'
+    device: str = 'auto'
+    out: Path = Path('demo_output')
+    rate: float = 0.0
+    frames: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rate < 0 or self.frames < 0:
+            raise PdlError(
+                f'--rate is {self.rate} and --frames {self.frames}; neither may be negative.'
+            )
+
+
+def run_demo(settings: DemoSettings) -> dict[str, float | int]:
+    """Run the demo; leave contact_sheet.png, video.mp4 and summary.json in `settings.out`.
+
+    Returns the summary. Raises PdlError for wrong settings, and when one of the processes fails.
+    """
+    _require_ros()
+    source = open_source(settings.source)
+    frames = settings.frames or source.length or _ENDLESS
+    weights = checkpoints.find(settings.weights).resolve()
+    parameters = {
+        'variant': checkpoints.read(weights)[0]['variant'],
+        'weights': weights,
+        'device': settings.device,
+        'image_qos': 'reliable',
+    }
+    node_arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
+    camera_arguments = [settings.source, str(settings.rate), str(frames), '--ros-args']
+    settings.out.mkdir(parents=True, exist_ok=True)
+    with (
+        Album(settings.out) as album,
+        _process('pdl_ros.node.main', '--ros-args', *node_arguments) as node,
+        _process('pdl_ros.demo.camera', *camera_arguments) as camera,
+    ):
+        inputs = _record(album, frames, node, camera)
+        node.send_signal(signal.SIGINT)
+        if (status := node.wait(10)) != 0:
+            raise PdlError(f'The node ended with status {status} instead of 0; see its log above.')
+    summary = album.summary(inputs)
+    (settings.out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+    _print_summary(summary, settings.out)
+    return summary
+
+
+def _require_ros() -> None:
+    for module in ('rclpy', 'pdl_ros.msg'):
+        if importlib.util.find_spec(module) is None:
+            raise PdlError(
+                f'The demo needs ROS 2 and the built messages, but {module} is not here; run '
+                '`make demo` in a checkout, or source a workspace in which pdl_ros was built.'
+            )
+
+
+def _record(
+    album: Album, frames: int, node: subprocess.Popen[bytes], camera: subprocess.Popen[bytes]
+) -> int:
+    """Be the third process: collect until the others are quiet; return the camera frames seen."""
+    import rclpy
+
+    from pdl_ros.node.recorder import Recorder
+
+    rclpy.init(args=['--ros-args', '-r', f'__ns:={NAMESPACE}'])
+    recorder = Recorder(album.add)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    try:
+        with Progress(TextColumn('{task.description}'), *columns) as progress:
+            task = progress.add_task('starting', total=frames)
+            counts, changed = (0, 0), time.monotonic()
+            while camera.poll() is None or time.monotonic() - changed < _QUIET:
+                rclpy.spin_once(recorder, timeout_sec=0.1)
+                if node.poll() is not None:
+                    raise PdlError(f'The node ended with status {node.returncode}; see above.')
+                if counts != (recorder.inputs, album.count):
+                    counts, changed = (recorder.inputs, album.count), time.monotonic()
+                    text = f'{counts[0]} frames in, {counts[1]} segmented'
+                    progress.update(task, completed=counts[0], description=text)
+        if camera.returncode != 0:
+            raise PdlError(f'The camera ended with status {camera.returncode}; see above.')
+        if recorder.label_set is None or not album.count:
+            raise PdlError('Not a single result arrived; see the log of the node above.')
+        album.finish(recorder.label_set)
+        return recorder.inputs
+    finally:
+        recorder.destroy_node()
+        rclpy.try_shutdown()
+
+
+@contextlib.contextmanager
+def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a module as a ROS process in the demo's namespace; it never outlives the block."""
+    command = [sys.executable, '-m', module, *arguments, '-r', f'__ns:={NAMESPACE}']
+    process = subprocess.Popen(command)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _print_summary(summary: dict[str, float | int], out: Path) -> None:
+    table = Table('', 'value', title='Demo')
+    for name, value in summary.items():
+        text = f'{value:.1f}' if isinstance(value, float) else str(value)
+        table.add_row(name.replace('_', ' '), text)
+    console = Console()
+    console.print(table)
+    console.print(f'Pictures: {out}/contact_sheet.png, {out}/video.mp4')

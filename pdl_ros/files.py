@@ -1,0 +1,52 @@
+"""Segment image files and videos into files, without ROS."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.progress import track
+
+from pdl_ros import visualization
+from pdl_ros.demo.sources import open_source
+from pdl_ros.errors import PdlError
+from pdl_ros.fusion import PanopticResult
+from pdl_ros.labels import LabelSet
+from pdl_ros.pipeline import Segmenter
+
+
+def infer_files(source: str, weights: str, device: str, out: Path) -> int:
+    """Segment every frame of an image, video or folder; return their number.
+
+    For each frame writes ``NNNNNN_panoptic.png`` (16 bit, class × label_divisor + instance, 65535 =
+    void), ``NNNNNN_overlay.png`` and ``NNNNNN.json`` with its segments.
+    """
+    segmenter = Segmenter.load(weights, device)
+    frames = open_source(source)
+    out.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for rgb in track(frames, 'segmenting', total=frames.length):
+        result = segmenter(rgb)
+        panoptic = result.panoptic.numpy()
+        overlay = visualization.overlay(rgb, panoptic, segmenter.label_set)
+        _write(out / f'{count:06d}_panoptic.png', panoptic.astype(np.uint16))
+        _write(out / f'{count:06d}_overlay.png', overlay[..., ::-1])
+        (out / f'{count:06d}.json').write_text(
+            json.dumps(_segments(result, segmenter.label_set), indent=1)
+        )
+        count += 1
+    return count
+
+
+def _segments(result: PanopticResult, label_set: LabelSet) -> list[dict]:
+    return [
+        {'class_name': label_set.classes[row['class_id']].name, **row}
+        for row in result.segments.rows()
+    ]
+
+
+def _write(path: Path, image: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), image):
+        raise PdlError(f'{path} cannot be written; is the disk full or the folder read-only?')

@@ -1,0 +1,1 @@
+"""The ROS half: the only room that imports rclpy and messages."""

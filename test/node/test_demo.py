@@ -1,0 +1,60 @@
+"""`pdl_ros demo` as a user runs it: three processes, and pictures at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+
+def run_demo(*arguments: object, domain: int) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'OMP_NUM_THREADS': '1'}
+    command = [sys.executable, '-m', 'pdl_ros.cli', 'demo', *map(str, arguments)]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
+
+
+@pytest.fixture(scope='module')
+def frames_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('frames')
+    rng = np.random.default_rng(5)
+    for i in range(8):
+        picture = rng.integers(0, 256, (12, 20, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        cv2.imwrite(str(folder / f'{i:03d}.png'), picture)
+    return folder
+
+
+def test_demo_on_a_folder_leaves_a_sheet_a_video_and_a_true_summary(
+    frames_folder: Path, weights: Path, tmp_path: Path, domain: int
+) -> None:
+    done = run_demo('--source', frames_folder, '--weights', weights, '--out', tmp_path, '--rate', 2,
+                    '--device', 'cpu', domain=domain)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'Traceback' not in done.stderr
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    assert summary['frames_in'] == 8
+    assert 1 <= summary['frames_segmented'] <= 8
+    assert summary['frames_segmented'] + summary['frames_dropped'] <= 8
+    assert summary['latency_p95_ms'] >= summary['latency_p50_ms'] > 0
+    assert summary['instances_per_frame'] > 0
+    sheet = cv2.imread(str(tmp_path / 'contact_sheet.png'))
+    assert sheet.shape[1] > 3 * 160
+    assert sheet.std() > 10, 'the contact sheet is blank'
+    video = cv2.VideoCapture(str(tmp_path / 'video.mp4'))
+    ok, frame = video.read()
+    assert ok
+    assert frame.shape == (96, 3 * 160, 3)
+
+
+def test_demo_without_its_file_says_so_before_anything_starts(tmp_path: Path, domain: int) -> None:
+    done = run_demo('--source', tmp_path / 'none.mp4', domain=domain)
+    assert done.returncode == 2
+    assert 'none.mp4' in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr

@@ -1,0 +1,157 @@
+"""How the node starts, ends, and bears what others do to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from pdl_ros.errors import PdlError
+from pdl_ros.node.images import to_rgb
+
+from .harness import running, spawn
+from .test_topics import message_of, pixels_of
+
+GOOD = {'height': 8, 'width': 8, 'encoding': 'rgb8', 'step': 24}
+MALFORMED = {
+    "Encoding 'yuv999' is not supported; supported are: rgb8, bgr8, rgba8, bgra8, mono8": Image(
+        **{**GOOD, 'encoding': 'yuv999'}, data=bytes(192)
+    ),
+    'The image is empty (0x0)': Image(**{**GOOD, 'height': 0, 'width': 0, 'step': 0}),
+    'a step of 20 bytes, but a row of 8 rgb8 pixels takes 24': Image(
+        **{**GOOD, 'step': 20}, data=bytes(192)
+    ),
+    'holds 100 bytes, but 8x8 rgb8 with step 24 takes 192': Image(**GOOD, data=bytes(100)),
+    'holds 10 bytes, but 4000000x4000000': Image(
+        **{**GOOD, 'height': 4_000_000, 'width': 4_000_000, 'step': 12_000_000}, data=bytes(10)
+    ),
+}
+
+
+@pytest.mark.parametrize('sentence', MALFORMED)
+def test_each_kind_of_malformed_image_is_refused_in_one_sentence(sentence: str) -> None:
+    with pytest.raises(PdlError) as error:
+        to_rgb(MALFORMED[sentence])
+    assert sentence in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+def test_an_image_whose_last_row_lacks_its_padding_is_still_an_image(rgb: np.ndarray) -> None:
+    image = message_of(rgb, 'rgb8', Header(), padding=5)
+    image.data = image.data[:-5]
+    np.testing.assert_array_equal(to_rgb(image), rgb)
+
+
+def test_after_every_malformed_frame_the_next_good_one_is_segmented(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
+) -> None:
+    with running(parameters, tmp_path / 'log.txt', domain) as node:
+        node.listen('panoptic/image', 'timing')
+        good = []
+        for count, (sentence, image) in enumerate(MALFORMED.items(), 1):
+            image.header = node.header()
+            node.camera.publish(image)
+            node.spin(0.2)  # let the node take it before the good one replaces it
+            good.append(node.header())
+            outputs = node.send(message_of(rgb, 'rgb8', good[-1]))
+            assert pixels_of(outputs['panoptic/image']).shape == rgb.shape[:2], sentence
+            assert outputs['timing'].frames_dropped == count, sentence
+        assert [m.header for m in node.received['panoptic/image']] == good
+        assert "Frame skipped: Encoding 'yuv999' is not supported" in node.log()
+        assert 'Traceback' not in node.log()
+
+
+def test_nothing_is_computed_for_nobody(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
+) -> None:
+    with running(parameters, tmp_path / 'log.txt', domain) as node:
+        node.listen('timing')
+        assert node.send(message_of(rgb, 'rgb8', node.header()))['timing'].frames_processed == 1
+        node.deafen('timing')
+        for _ in range(3):
+            node.camera.publish(message_of(rgb, 'rgb8', node.header()))
+            node.spin(0.2)
+        node.listen('timing')
+        timing = node.send(message_of(rgb, 'rgb8', node.header()))['timing']
+        assert (timing.frames_received, timing.frames_processed) == (5, 2)
+
+
+@pytest.mark.parametrize('encoding', ['bitmap', 'none'])
+def test_masks_come_as_the_parameter_asks(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray, encoding: str
+) -> None:
+    with running({**parameters, 'mask_encoding': encoding}, tmp_path / 'log.txt', domain) as node:
+        node.listen('instances', 'instance/image')
+        outputs = node.send(message_of(rgb, 'rgb8', node.header()))
+        instance_map = pixels_of(outputs['instance/image'])
+        assert outputs['instances'].instances
+        for instance in outputs['instances'].instances:
+            if encoding == 'none':
+                assert (instance.mask_encoding, len(instance.mask_data)) == ('', 0)
+                continue
+            box = instance.box
+            ys = slice(box.y_offset, box.y_offset + box.height)
+            xs = slice(box.x_offset, box.x_offset + box.width)
+            bitmap = np.frombuffer(instance.mask_data, np.uint8).reshape(box.height, box.width)
+            np.testing.assert_array_equal(bitmap, instance_map[ys, xs] == instance.id)
+            rle = coco_mask.encode(np.asfortranarray(bitmap))
+            assert coco_mask.area(rle) == instance.area
+
+
+def test_thresholds_from_parameters_reach_the_fusion(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
+) -> None:
+    deaf = {**parameters, 'center_threshold': 9.9, 'stuff_area': 10_000_000, 'overlay_alpha': 0.0}
+    with running(deaf, tmp_path / 'log.txt', domain) as node:
+        node.listen('instances', 'panoptic/image')
+        outputs = node.send(message_of(rgb, 'rgb8', node.header()))
+        assert not outputs['instances'].instances
+        assert (pixels_of(outputs['panoptic/image']) == 65535).all()
+
+
+def test_control_c_ends_the_node_within_a_second_and_without_a_word_of_python(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
+) -> None:
+    with running(parameters, tmp_path / 'log.txt', domain) as node:
+        node.listen('panoptic/image')
+        node.send(message_of(rgb, 'rgb8', node.header()))
+        for _ in range(5):  # in the middle of work
+            node.camera.publish(message_of(rgb, 'rgb8', node.header()))
+        status, seconds = node.interrupt()
+        assert status == 0
+        assert seconds < 3, 'one second is promised; a loaded test machine gets three'
+        assert 'Traceback' not in node.log()
+
+
+WRONG = {
+    "No variant 'yolo'; there are: camvid_efficientnet_lite0": {'variant': 'yolo'},
+    "holds weights of variant 'scene_tiny', not of 'camvid_efficientnet_lite0'": {
+        'variant': 'camvid_efficientnet_lite0'
+    },
+    "No weights '/nowhere/model.safetensors'": {'weights': '/nowhere/model.safetensors'},
+    'is not a readable safetensors file': {'weights': __file__},
+    "No device 'tpu9'": {'device': 'tpu9'},
+    'Parameter overlay_alpha is 1.5; it must be a number with a point from 0.0 to 1.0': {
+        'overlay_alpha': 1.5
+    },
+    "Parameter image_qos is 'best'; it can be sensor_data or reliable": {'image_qos': 'best'},
+    'nms_kernel is 4; it must be odd': {'nms_kernel': 4},
+    'Parameter top_k is': {'top_k': 'many'},
+}
+
+
+@pytest.mark.parametrize('sentence', WRONG)
+def test_a_wrong_setting_stops_the_start_with_one_sentence_and_status_2(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, sentence: str
+) -> None:
+    log = tmp_path / 'log.txt'
+    process = spawn({**parameters, **WRONG[sentence]}, log, domain)
+    assert process.wait(120) == 2, log.read_text()
+    assert sentence in log.read_text()
+    assert 'Traceback' not in log.read_text()
+    assert log.read_text().count('[FATAL]') == 1

@@ -1,0 +1,203 @@
+"""What a user meets before anything runs: the set-up's words, and one version everywhere."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+import pdl_ros
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE_PYTHON = os.path.realpath(sys.executable)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of this checkout with nothing set up."""
+    root = tmp_path / 'checkout'
+    ignored = shutil.ignore_patterns('__pycache__', 'weights')
+    for name in ('scripts', 'requirements', 'msg', 'pdl_ros'):
+        shutil.copytree(ROOT / name, root / name, ignore=ignored)
+    for name in ('CMakeLists.txt', 'package.xml', 'setup.py', 'pyproject.toml'):
+        shutil.copy(ROOT / name, root / name)
+    return root
+
+
+def tools(folder, *names):
+    """Make a folder for PATH that holds these commands only."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).symlink_to('/bin/true')
+    return folder
+
+
+def environment(path='', **variables):
+    kept = {name: os.environ[name] for name in ('HOME', 'LANG') if name in os.environ}
+    offline = {'PIP_CONFIG_FILE': os.devnull, 'PIP_NO_INDEX': '1'}
+    return {'PATH': str(path), **kept, **offline, **variables}
+
+
+def set_up(checkout, *arguments, python=(BASE_PYTHON,), **variables):
+    return subprocess.run(
+        [*python, str(checkout / 'scripts' / 'setup_env.py'), *arguments],
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def assert_stops_with(done, sentence):
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert re.fullmatch(f'set-up stopped: .*{sentence}.*', last), done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+ALL_TOOLS = ('cc', 'c++', 'cmake', 'make')
+
+
+@pytest.mark.parametrize(
+    ('missing', 'words'),
+    [('cc', 'no C compiler'), ('c++', r'no C\+\+ compiler'), ('cmake', 'no cmake')],
+)
+def test_a_missing_tool_is_named_with_what_to_install(checkout, tmp_path, missing, words):
+    path = tools(tmp_path / 'bin', *(name for name in ALL_TOOLS if name != missing))
+    done = set_up(checkout, path=path)
+    assert_stops_with(done, f'{words} was found.*apt install build-essential cmake')
+    assert not (checkout / '.venv').exists()
+
+
+def test_an_unsupported_python_is_refused_with_the_supported_ones(checkout):
+    pretend = (
+        'import runpy, sys; sys.version_info = (3, 13, 0, "final", 0); '
+        'sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")'
+    )
+    done = set_up(checkout, python=(BASE_PYTHON, '-c', pretend))
+    assert_stops_with(done, r'Python 3\.13 is not supported; name one of 3\.10, 3\.11, 3\.12')
+
+
+@pytest.mark.parametrize('variables', [{'ROS': 'noetic'}, {'TORCH': 'rocm'}])
+def test_an_unknown_choice_is_refused_with_the_known_ones(checkout, variables):
+    done = set_up(checkout, **variables)
+    assert_stops_with(done, 'ROS must be jazzy, kilted or system, and TORCH cpu or cuda')
+
+
+def test_asking_for_a_sourced_ros_without_one_is_refused(checkout):
+    assert_stops_with(set_up(checkout, ROS='system'), 'needs a sourced ROS 2')
+
+
+def test_a_venv_of_another_python_is_left_alone(checkout, tmp_path):
+    (checkout / '.venv').mkdir()
+    (checkout / '.venv' / 'pyvenv.cfg').write_text('version = 3.9.1\n')
+    done = set_up(checkout, path=tools(tmp_path / 'bin', *ALL_TOOLS))
+    assert_stops_with(done, r'\.venv was not made by Python')
+    assert (checkout / '.venv' / 'pyvenv.cfg').read_text() == 'version = 3.9.1\n'
+
+
+def test_an_unreachable_index_is_said_and_a_second_try_starts_clean(checkout, tmp_path):
+    path = tools(tmp_path / 'bin', *ALL_TOOLS)
+    done = set_up(checkout, path=path)
+    assert_stops_with(done, r'check that the package index can be reached \(details in \.ros/')
+    left_over = checkout / '.venv' / 'lib' / 'half_installed'
+    left_over.touch()
+    done = set_up(checkout, path=path)
+    assert_stops_with(done, 'check that the package index can be reached')
+    assert not left_over.exists()
+
+
+def test_an_index_without_the_cpu_build_of_torch_is_explained(checkout, tmp_path):
+    """Plain PyPI has only the CUDA build, which nobody should get unasked."""
+    wheels = tmp_path / 'wheels'
+    wheels.mkdir()
+    (wheels / 'torch-2.13.0-py3-none-any.whl').touch()
+    path = tools(tmp_path / 'bin', *ALL_TOOLS)
+    done = set_up(checkout, path=path, PIP_FIND_LINKS=str(wheels))
+    assert_stops_with(done, 'no CPU build of PyTorch.*PIP_EXTRA_INDEX_URL.*TORCH=cuda')
+
+
+def test_a_sourced_ros_is_used_instead_of_the_wheels(checkout, tmp_path):
+    (tmp_path / 'ros' / 'rclpy').mkdir(parents=True)
+    (tmp_path / 'ros' / 'rclpy' / '__init__.py').touch()
+    done = set_up(
+        checkout,
+        path=tools(tmp_path / 'bin', *ALL_TOOLS),
+        ROS_DISTRO='humble',
+        AMENT_PREFIX_PATH=str(tmp_path / 'ros'),
+        PYTHONPATH=str(tmp_path / 'ros'),
+    )
+    assert 'set-up: create .venv-humble-system' in done.stderr
+    config = (checkout / '.venv-humble-system' / 'pyvenv.cfg').read_text()
+    assert 'include-system-site-packages = true' in config
+
+
+def test_an_interrupted_set_up_says_so(checkout, tmp_path):
+    path = tools(tmp_path / 'bin', *ALL_TOOLS)
+    process = subprocess.Popen(
+        [BASE_PYTHON, str(checkout / 'scripts' / 'setup_env.py')],
+        env=environment(path=path),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr.read(len('set-up: create')) == 'set-up: create'
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip().endswith('set-up stopped: interrupted; run the same command to go on.')
+
+
+def test_a_finished_set_up_is_reused_within_two_seconds():
+    if not (Path(sys.prefix) / 'pdl_ros.stamp').exists() or 'VIRTUAL_ENV' not in os.environ:
+        pytest.skip('these tests do not run in an environment that the set-up made')
+    command = [BASE_PYTHON, 'scripts/setup_env.py', 'run', '--', 'python', '-c', 'print("ready")']
+    start = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ('ready\n', '', 0)
+    assert time.monotonic() - start < 2
+
+
+def test_package_xml_names_the_version_of_the_python_package():
+    package = ElementTree.parse(ROOT / 'package.xml').getroot()
+    assert package.findtext('version') == pdl_ros.__version__
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = (
+        'import sys; before = set(sys.modules); import pdl_ros; '
+        'print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))'
+    )
+    command = [sys.executable, '-c', code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    heavy = {'torch', 'numpy', 'cv2', 'rclpy', 'yaml', 'typer'}
+    assert not heavy & set(done.stdout.split())
+
+
+def test_every_message_file_is_built_and_every_field_commented():
+    built = set(re.findall(r'"(msg/\w+\.msg)"', (ROOT / 'CMakeLists.txt').read_text()))
+    files = sorted((ROOT / 'msg').glob('*.msg'))
+    assert built == {f'msg/{path.name}' for path in files}
+    for path in files:
+        commented = False  # a comment above a block of fields counts for all of the block
+        for line in path.read_text().splitlines():
+            if not line.strip():
+                commented = False
+            elif line.startswith('#'):
+                commented = True
+            else:
+                assert '#' in line or commented, f'{path.name}: {line}'
+
+
+def test_nothing_names_a_package_index():
+    names = re.compile(r'https?://(?!www\.apache\.org|download\.ros\.org/schema)', re.IGNORECASE)
+    files = [*ROOT.glob('requirements/*'), *ROOT.glob('scripts/*.py'), ROOT / 'Makefile']
+    files += [ROOT / 'setup.py', ROOT / 'pyproject.toml', ROOT / '.ci' / 'run']
+    assert [path.name for path in files if names.search(path.read_text())] == []

