@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,7 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# Optional[] instead of | None: typer evaluates these at run time on Python 3.10 too.
 Weights = Annotated[str, typer.Option(help='Name of a shipped variant, or a checkpoint file.')]
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')]
 Data = Annotated[
@@ -115,7 +114,11 @@ def train(
     chosen = get_variant(variant)
     if labels is not None:
         chosen = replace(chosen, label_set=LabelSet.load(labels))
-    overrides = {'steps': steps, 'batch_size': batch_size, 'learning_rate': learning_rate}
+    overrides: dict[str, Any] = {
+        'steps': steps,
+        'batch_size': batch_size,
+        'learning_rate': learning_rate,
+    }
     settings = replace(recipe(chosen), **{k: v for k, v in overrides.items() if v is not None})
     start = {'imagenet': lambda: imagenet_weights(chosen.backbone), 'none': lambda: None}
     trainer = Trainer(

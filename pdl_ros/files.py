@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from pdl_ros import visualization
 from pdl_ros.demo.sources import open_source
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import PanopticResult
 from pdl_ros.labels import LabelSet
 from pdl_ros.pipeline import Segmenter
+from pdl_ros.visualization import overlay
 
 
 def infer_files(source: str, weights: str, device: str, out: Path) -> int:
@@ -30,9 +30,9 @@ def infer_files(source: str, weights: str, device: str, out: Path) -> int:
     for rgb in track(frames, 'segmenting', total=frames.length):
         result = segmenter(rgb)
         panoptic = result.panoptic.numpy()
-        overlay = visualization.overlay(rgb, panoptic, segmenter.label_set)
+        picture = overlay(rgb, panoptic, segmenter.label_set)
         _write(out / f'{count:06d}_panoptic.png', panoptic.astype(np.uint16))
-        _write(out / f'{count:06d}_overlay.png', overlay[..., ::-1])
+        _write(out / f'{count:06d}_overlay.png', picture[..., ::-1])
         (out / f'{count:06d}.json').write_text(
             json.dumps(_segments(result, segmenter.label_set), indent=1)
         )

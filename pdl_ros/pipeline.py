@@ -4,6 +4,7 @@ and you call.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +104,7 @@ class Segmenter:
         marks.append(self._now())
         result = result.cpu()
         marks.append(self._now())
-        return result, StageTimes(*(1e3 * (b - a) for a, b in zip(marks, marks[1:], strict=False)))
+        return result, StageTimes(*(1e3 * (b - a) for a, b in itertools.pairwise(marks)))
 
     def warm_up(self, height: int = 480, width: int = 640) -> None:
         """Run once on an empty frame, so that the first real one is not slowed by allocations and
@@ -157,7 +158,10 @@ def _crop(heads: HeadOutputs, valid: tuple[int, int], align_corners: bool) -> He
     """Cut off the heads of the padding."""
     extra = 1 if align_corners else 0
     height, width = ((edge - extra) // heads.stride + extra for edge in valid)
-    return HeadOutputs(*(h[..., :height, :width] for h in heads[:3]), heads.stride)
+    semantic, center, offset = (
+        h[..., :height, :width] for h in (heads.semantic, heads.center_heatmap, heads.offset)
+    )
+    return HeadOutputs(semantic, center, offset, heads.stride)
 
 
 def _check_frame(frame: np.ndarray) -> None:

@@ -46,8 +46,8 @@ class Album:
 
     def add(self, frame: RecordedFrame, label_set: LabelSet) -> None:
         """Add one frame to the video and the statistics, and now and then to the sheet."""
-        panels = (frame.rgb, frame.overlay, visualization.instances(frame.panoptic, label_set))
-        panels = tuple(_shrink(p) for p in panels)
+        things = visualization.instances(frame.panoptic, label_set)
+        panels = tuple(_shrink(image) for image in (frame.rgb, frame.overlay, things))
         if self.count % self._every == 0:
             self._rows.append(panels)
             if (
@@ -90,27 +90,24 @@ class Album:
 
     def _add_to_video(self, strip: np.ndarray, stamp: Any) -> None:
         seconds = stamp.sec + 1e-9 * stamp.nanosec
-        if self._video is None:
-            path, size = self.folder / 'video.mp4', strip.shape[1::-1]
-            self._video = cv2.VideoWriter(
-                str(path), cv2.VideoWriter.fourcc(*'mp4v'), _VIDEO_RATE, size
-            )
-            if not self._video.isOpened():
-                raise PdlError(
-                    f'{path} cannot be written; is the disk full or the folder read-only?'
-                )
-            self._first_stamp = seconds
-            self._last_strip = strip
+        if self._video is None or self._last_strip is None:
+            self._video = self._open_video(strip)
+            self._first_stamp, self._last_strip = seconds, strip
         due = round((seconds - self._first_stamp) * _VIDEO_RATE)
         while self._video_frames < due:  # the last result stays on the screen until now
             self._video.write(cv2.cvtColor(self._last_strip, cv2.COLOR_RGB2BGR))
             self._video_frames += 1
-        # A source of pictures may change its size; a video cannot.
-        self._last_strip = (
-            cv2.resize(strip, self._last_strip.shape[1::-1])
-            if (strip.shape != self._last_strip.shape)
-            else strip
-        )
+        if strip.shape != self._last_strip.shape:  # pictures may change their size; a video cannot
+            strip = cv2.resize(strip, self._last_strip.shape[1::-1])
+        self._last_strip = strip
+
+    def _open_video(self, strip: np.ndarray) -> cv2.VideoWriter:
+        path = self.folder / 'video.mp4'
+        code = cv2.VideoWriter.fourcc(*'mp4v')
+        video = cv2.VideoWriter(str(path), code, _VIDEO_RATE, strip.shape[1::-1])
+        if not video.isOpened():
+            raise PdlError(f'{path} cannot be written; is the disk full or the folder read-only?')
+        return video
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:

@@ -53,5 +53,5 @@ class PanopticResult(NamedTuple):
 
     def cpu(self) -> PanopticResult:
         """Copy everything to the host; the only synchronisation a frame needs."""
-        maps = (t.cpu() for t in (self.semantic, self.instance, self.panoptic))
-        return PanopticResult(*maps, SegmentTable(*(t.cpu() for t in self.segments)))
+        table = SegmentTable(*(column.cpu() for column in self.segments))
+        return PanopticResult(self.semantic.cpu(), self.instance.cpu(), self.panoptic.cpu(), table)

@@ -34,6 +34,7 @@ class Head(nn.Module):
         # Small initial predictions: a freshly started instance branch must not drown the semantic
         # loss.
         nn.init.normal_(self.predictor.weight, 0, 0.001)
+        assert self.predictor.bias is not None
         nn.init.zeros_(self.predictor.bias)
 
     def forward(self, x: Tensor) -> Tensor:

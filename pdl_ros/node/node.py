@@ -14,7 +14,6 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
-from pdl_ros import visualization
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import PanopticResult
 from pdl_ros.msg import FrameTiming, LabelInfo, PanopticInstanceArray
@@ -23,6 +22,7 @@ from pdl_ros.node import messages, parameters
 from pdl_ros.node.images import ImageWriter, to_rgb
 from pdl_ros.node.mailbox import Mailbox
 from pdl_ros.pipeline import Segmenter, StageTimes
+from pdl_ros.visualization import overlay
 
 OUTPUT_QOS = QoSProfile(depth=2)
 """Label images and messages: reliable, volatile, the last two."""
@@ -155,7 +155,7 @@ class PanopticNode(Node):
 
     def _picture(self, name: str, rgb: Any, result: PanopticResult) -> Any:
         if name == 'overlay':
-            return visualization.overlay(
+            return overlay(
                 rgb, result.panoptic.numpy(), self.segmenter.label_set, self.settings.overlay_alpha
             )
         return getattr(result, name).numpy()

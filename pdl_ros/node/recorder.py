@@ -90,8 +90,8 @@ class Recorder(Node):
     def _keep_labels(self, message: LabelInfo) -> None:
         colors = np.frombuffer(message.colors, np.uint8).reshape(-1, 3).tolist()
         classes = (
-            LabelClass(name, tuple(color), thing)
-            for name, color, thing in zip(
+            LabelClass(name, (red, green, blue), thing)
+            for name, (red, green, blue), thing in zip(
                 message.class_names, colors, message.is_thing, strict=True
             )
         )

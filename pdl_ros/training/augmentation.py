@@ -63,7 +63,13 @@ def augment(
     below, right = height - image.shape[0], width - image.shape[1]
     image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=mean)
     panoptic = cv2.copyMakeBorder(
-        np.ascontiguousarray(panoptic), 0, below, 0, right, cv2.BORDER_CONSTANT, value=_NO_SEGMENT
+        np.ascontiguousarray(panoptic),
+        0,
+        below,
+        0,
+        right,
+        cv2.BORDER_CONSTANT,
+        value=(_NO_SEGMENT,),
     )
     return sample._replace(image=image, panoptic=panoptic)
 

@@ -46,9 +46,8 @@ class Crops(Dataset[dict[str, Tensor]]):
         targets = make_targets(
             sample.panoptic, sample.segments, self.dataset.label_set, self.settings.targets
         )
-        image = (sample.image.astype(np.float32) - np.float32(self.variant.mean)) / np.float32(
-            self.variant.std
-        )
+        mean, std = (np.array(v, np.float32) for v in (self.variant.mean, self.variant.std))
+        image = (sample.image.astype(np.float32) - mean) / std
         return {
             'image': torch.from_numpy(image.transpose(2, 0, 1)),
             **{name: torch.from_numpy(value) for name, value in targets._asdict().items()},

@@ -20,7 +20,7 @@ def draw_background(street: Street, seed: int) -> tuple[np.ndarray, np.ndarray, 
     label = np.full(color.shape[:2], SKY, np.uint8)
     parts = [*_vista(street, rng), *_ground(street, rng), *_houses(street, rng)]
     for points, paint, class_id in parts:
-        fill(points, (0, 0), (color, paint), (label, class_id))
+        fill(points, (0, 0), (color, paint), (label, (class_id,)))
     image = cv2.resize(color, (street.width, street.height), interpolation=cv2.INTER_AREA)
     labels = label[FINE // 2 :: FINE, FINE // 2 :: FINE].copy()
     image = _texture(street, np.random.default_rng([seed, 5]), image, labels)
@@ -108,7 +108,7 @@ def _ground(street: Street, rng: np.random.Generator) -> Iterator[tuple[np.ndarr
 
     left, right = street.left, street.right
     yield strip(-60, 60, 1, FAR), stone, PAVEMENT
-    for z in np.arange(6, 30, 1.2):
+    for z in np.arange(6, 30, 1.2).tolist():
         yield strip(-12, 12, z, z + 0.035), tint(stone, 0.86), PAVEMENT
     yield strip(left - 0.22, right + 0.22, 1, FAR), tint(stone, 1.16), PAVEMENT
     yield strip(left - 0.05, right + 0.05, 1, FAR), tint(stone, 0.62), PAVEMENT
@@ -117,10 +117,10 @@ def _ground(street: Street, rng: np.random.Generator) -> Iterator[tuple[np.ndarr
         if side == street.parking:
             yield strip(x - side * 2.1, x, 1, FAR), tint(tar, 1.12), ROAD
             yield strip(x - side * 2.1, x - side * 2.22, 1, FAR), line, ROAD
-    for z in np.arange(-3, FAR, 6.0):
+    for z in np.arange(-3, FAR, 6.0).tolist():
         if abs(z + 1.5 - street.zebra) > 3.6:
             yield strip(street.middle - 0.07, street.middle + 0.07, z, z + 3), line, ROAD
-    for x in np.arange(left + 0.35, right - 0.5, 1.0):
+    for x in np.arange(left + 0.35, right - 0.5, 1.0).tolist():
         yield strip(x, x + 0.5, street.zebra - 1.4, street.zebra + 1.4), line, ROAD
 
 
@@ -177,12 +177,17 @@ def _texture(
     """Roughen the ground in its own perspective, and everything else a little."""
     h, w = labels.shape
     tile = rng.standard_normal((128, 128), np.float32) * 0.6
-    tile += cv2.resize(rng.standard_normal((16, 16), np.float32), (128, 128))
+    coarse = cv2.resize(rng.standard_normal((16, 16), np.float32), (128, 128))
+    tile = np.asarray(tile + coarse, np.float32)
     z = street.focal * street.eye / np.maximum(np.arange(h) + 0.5 - street.horizon, 1.0)
     x = (np.arange(w) + 0.5 - street.center) * z[:, None] / street.focal
-    grid = [np.float32(np.broadcast_to(v, (h, w)) * 9 % 126) for v in (x + 100, z[:, None])]
+    grid = [
+        (np.broadcast_to(v, (h, w)) * 9 % 126).astype(np.float32) for v in (x + 100, z[:, None])
+    ]
     rough = cv2.remap(tile, grid[0], grid[1], cv2.INTER_LINEAR)
-    rough *= np.float32(0.045 * np.clip(14 / z, 0, 1))[:, None]  # fades where it would flicker
+    rough = (
+        rough * (0.045 * np.clip(14 / z, 0, 1)).astype(np.float32)[:, None]
+    )  # fades where it would flicker
     wall = 0.02 * cv2.resize(rng.standard_normal((h // 6 + 1, w // 6 + 1), np.float32), (w, h))
     factor = 1 + np.where(labels >= PAVEMENT, rough, wall * (labels > SKY))
     return np.clip(image * factor[..., None], 0, 255).astype(np.uint8)

@@ -47,10 +47,10 @@ def draw_sprite(
     fine = np.zeros((h * FINE, w * FINE, 3), np.uint8)
     drawn = np.zeros((h * FINE, w * FINE), np.uint8)
     for points, paint in shapes:
-        fill(points, (x0, y0), (fine, paint), (drawn, 255))
+        fill(points, (x0, y0), (fine, paint), (drawn, (255,)))
     mask = drawn[FINE // 2 :: FINE, FINE // 2 :: FINE] > 0
     color, cover = (cv2.resize(a, (w, h), interpolation=cv2.INTER_AREA) for a in (fine, drawn))
-    size = cv2.contourArea(cv2.convexHull(np.float32(every)))
+    size = cv2.contourArea(cv2.convexHull(np.asarray(every, np.float32)))
     return Sprite(depth, value, y0, x0, color, cover, mask, size, shade)
 
 
@@ -84,14 +84,16 @@ def darken(image: np.ndarray, polygon: np.ndarray, light: float = 0.5) -> None:
     if w < 1 or h < 1:
         return
     fine = np.full((h * FINE, w * FINE), 255, np.uint8)
-    fill(polygon, (x0, y0), (fine, 255 * light))
+    fill(polygon, (x0, y0), (fine, (255 * light,)))
     factor = cv2.resize(fine, (w, h), interpolation=cv2.INTER_AREA)
     part = image[y0 : y0 + h, x0 : x0 + w]
     part[:] = cv2.multiply(part, cv2.merge([factor] * 3), scale=1 / 255)
 
 
 def fill(
-    points: np.ndarray, origin: tuple[float, float], *layers: tuple[np.ndarray, Color | float]
+    points: np.ndarray,
+    origin: tuple[float, float],
+    *layers: tuple[np.ndarray, Color | tuple[float]],
 ) -> None:
     """Fill a polygon on (canvas, colour) layers that are `FINE` times finer than the picture."""
     fixed = [np.rint(((points - origin) * FINE - 0.5) * 16).astype(np.int32)]

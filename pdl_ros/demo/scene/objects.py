@@ -130,7 +130,7 @@ def _chassis(street: Street, x: float, z: float, half: float, length: float) -> 
     box = [
         street.project(x + half * a, np.array([0.16, 0.16, 0.5, 0.5]), ends) for a in (-0.9, 0.9)
     ]
-    hull = cv2.convexHull(np.float32(np.concatenate(box)))[:, 0]
+    hull = cv2.convexHull(np.concatenate(box).astype(np.float32))[:, 0]
     shapes: list[Shape] = [(hull, (22, 22, 25))]
     for a, b in ((-0.96, -0.66), (0.66, 0.96)):
         across, up = x + half * np.array([a, b, b, a]), np.array([0, 0, 0.4, 0.4])
