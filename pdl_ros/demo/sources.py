@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,10 @@ from pdl_ros.datasets.images import IMAGE_SUFFIXES, read_rgb
 from pdl_ros.demo.scene import FPS, Scene
 from pdl_ros.errors import PdlError
 
+CLIP_SHOT = (137, 187)
+"""The clip's shot of a street. The others, a bird's eye view and blurred close-ups, are nothing
+that a network trained on streets has seen; given as a file, the clip plays whole.
+"""
 STILL_FPS = 10.0
 """Frames per second of images, and of a video that does not say."""
 SCENE_SEED = 47
@@ -42,7 +47,11 @@ def open_source(source: str) -> Source:
     The two words win over files of that name; write ``./clip`` for a file.
     """
     if source == 'clip':
-        return _video(_clip(), 'clip')
+        whole = _video(_clip(), 'clip')
+        start, end = CLIP_SHOT
+        return replace(
+            whole, fps=10.0, length=end - start, frames=lambda: islice(whole.frames(), start, end)
+        )
     if source == 'scene':
         return Source('scene', FPS, None, _scene_frames)
     path = Path(source).expanduser()
