@@ -196,9 +196,9 @@ def _dataset(data: str, split: str, label_set: LabelSet) -> PanopticDataset:
         from pdl_ros.demo.scene import SceneDataset
 
         return (
-            SceneDataset(200, 96, 160)
+            SceneDataset(400, 160, 256)
             if split == 'train'
-            else SceneDataset(30, 96, 160, first_seed=10_000)
+            else SceneDataset(30, 160, 256, first_seed=10_000)
         )
     from pdl_ros.datasets.label_folder import LabelFolder
 

@@ -36,6 +36,7 @@ class Album:
         self._ages: list[float] = []
         self._instances: list[int] = []
         self._timing: Any = None
+        self._label_set: LabelSet | None = None
 
     def __enter__(self) -> Album:
         return self
@@ -59,16 +60,18 @@ class Album:
         self._ages.append(frame.timing.age_ms)
         self._instances.append(len(frame.instances.instances))
         self._timing = frame.timing
+        self._label_set = label_set
 
-    def finish(self, label_set: LabelSet) -> None:
-        """Write the contact sheet."""
+    def finish(self) -> None:
+        """Write the contact sheet; at least one frame was added."""
+        assert self._label_set is not None
         picks = (
             np.linspace(0, len(self._rows) - 1, min(_SHEET_ROWS, len(self._rows)))
             .round()
             .astype(int)
         )
         sheet = visualization.contact_sheet([self._rows[i] for i in picks], TITLES)
-        legend = visualization.legend(label_set, columns=6)
+        legend = visualization.legend(self._label_set, columns=6)
         sheet = np.vstack([sheet, _pad_to_width(legend, sheet.shape[1])])
         path = self.folder / 'contact_sheet.png'
         if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):

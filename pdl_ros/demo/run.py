@@ -93,34 +93,30 @@ def _record(
     album: Album, frames: int, node: subprocess.Popen[bytes], camera: subprocess.Popen[bytes]
 ) -> int:
     """Be the third process: collect until the others are quiet; return the camera frames seen."""
-    import rclpy
+    from pdl_ros.node.recorder import Recorder, watch
 
-    from pdl_ros.node.recorder import Recorder
-
-    rclpy.init(args=['--ros-args', '-r', f'__ns:={NAMESPACE}'])
-    recorder = Recorder(album.add)
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    try:
-        with Progress(TextColumn('{task.description}'), *columns) as progress:
-            task = progress.add_task('starting', total=frames)
-            counts, changed = (0, 0), time.monotonic()
-            while camera.poll() is None or time.monotonic() - changed < _QUIET:
-                rclpy.spin_once(recorder, timeout_sec=0.1)
-                if node.poll() is not None:
-                    raise PdlError(f'The node ended with status {node.returncode}; see above.')
-                if counts != (recorder.inputs, album.count):
-                    counts, changed = (recorder.inputs, album.count), time.monotonic()
-                    text = f'{counts[0]} frames in, {counts[1]} segmented'
-                    progress.update(task, completed=counts[0], description=text)
-        if camera.returncode != 0:
-            raise PdlError(f'The camera ended with status {camera.returncode}; see above.')
-        if recorder.label_set is None or not album.count:
-            raise PdlError('Not a single result arrived; see the log of the node above.')
-        album.finish(recorder.label_set)
-        return recorder.inputs
-    finally:
-        recorder.destroy_node()
-        rclpy.try_shutdown()
+    counts, changed = (0, 0), time.monotonic()
+
+    def go_on(recorder: Recorder) -> bool:
+        nonlocal counts, changed
+        if node.poll() is not None:
+            raise PdlError(f'The node ended with status {node.returncode}; see above.')
+        if counts != (recorder.inputs, album.count):
+            counts, changed = (recorder.inputs, album.count), time.monotonic()
+            text = f'{counts[0]} frames in, {counts[1]} segmented'
+            progress.update(task, completed=counts[0], description=text)
+        return camera.poll() is None or time.monotonic() - changed < _QUIET
+
+    with Progress(TextColumn('{task.description}'), *columns) as progress:
+        task = progress.add_task('starting', total=frames)
+        watch(album.add, NAMESPACE, go_on)
+    if camera.returncode != 0:
+        raise PdlError(f'The camera ended with status {camera.returncode}; see above.')
+    if not album.count:
+        raise PdlError('Not a single result arrived; see the log of the node above.')
+    album.finish()
+    return counts[0]
 
 
 @contextlib.contextmanager

@@ -1,20 +1,43 @@
-"""A camera made of pictures: publishes frames of any source as `image`, at a rate, with a fresh
-stamp each.
-"""
+"""A camera made of pictures: publishes frames of any source as `image`, with a fresh stamp each."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable
 
 import numpy as np
 import rclpy
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from pdl_ros.errors import PdlError
 from pdl_ros.node.images import ImageWriter
+
+
+def play(
+    frames: Iterable[np.ndarray], rate: float, limit: int, listeners: int, patience: float
+) -> None:
+    """Be a camera process: wait for listeners, then publish (H, W, 3) uint8 RGB frames at `rate`.
+
+    Raises PdlError when there are not so many listeners within `patience` seconds. ROS arguments
+    are taken from the command line.
+    """
+    rclpy.init()
+    try:
+        node = CameraNode()
+        if not node.wait_for_subscribers(listeners, patience):
+            raise PdlError(
+                f'The camera found fewer than {listeners} listeners on {node.topic} within '
+                f'{patience:.0f} s; is DDS traffic on this machine blocked by a firewall?'
+            )
+        with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+            node.play(frames, rate, limit)
+    finally:
+        rclpy.try_shutdown()
 
 
 class CameraNode(Node):
@@ -30,6 +53,11 @@ class CameraNode(Node):
         )
         self._writer = ImageWriter('rgb8')
 
+    @property
+    def topic(self) -> str:
+        """The full name of the topic published on."""
+        return str(self._publisher.topic_name)
+
     def wait_for_subscribers(self, count: int, timeout: float) -> bool:
         """Wait until so many subscribers are matched; False after `timeout` seconds."""
         end = time.monotonic() + timeout
@@ -40,17 +68,13 @@ class CameraNode(Node):
         return True
 
     def play(self, frames: Iterable[np.ndarray], rate: float, limit: int = 0) -> int:
-        """Publish frames at `rate` per second, at most `limit` of them (0: all); return how
-        many.
-        """
+        """Publish at most `limit` frames (0: all) at `rate` a second; return how many."""
         period, due, count = 1 / rate, time.monotonic(), 0
         for rgb in frames:
             if (limit and count >= limit) or not rclpy.ok():
                 break
             time.sleep(max(due - time.monotonic(), 0))
-            due = max(
-                due + period, time.monotonic()
-            )  # a late frame delays the next: no burst to catch up
+            due = max(due + period, time.monotonic())  # late frames do not catch up in a burst
             header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.frame_id)
             self._publisher.publish(self._writer.fill(rgb, header))
             count += 1

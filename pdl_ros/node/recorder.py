@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import rclpy
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
@@ -31,6 +32,22 @@ class RecordedFrame(NamedTuple):
     panoptic: np.ndarray
     instances: PanopticInstanceArray
     timing: FrameTiming
+
+
+def watch(
+    on_frame: Callable[[RecordedFrame, LabelSet], None],
+    namespace: str,
+    go_on: Callable[[Recorder], bool],
+) -> None:
+    """Be a recorder process in a namespace for as long as `go_on`, asked often, says so."""
+    rclpy.init(args=['--ros-args', '-r', f'__ns:={namespace}'])
+    recorder = Recorder(on_frame)
+    try:
+        while go_on(recorder):
+            rclpy.spin_once(recorder, timeout_sec=0.1)
+    finally:
+        recorder.destroy_node()
+        rclpy.try_shutdown()
 
 
 class Recorder(Node):

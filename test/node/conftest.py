@@ -43,7 +43,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='session')
 def segmenter(weights: Path) -> Segmenter:
     """The pipeline called directly, with the threads that the node has."""
-    torch.set_num_threads(1)
     return Segmenter.load(weights, 'cpu')
 
 

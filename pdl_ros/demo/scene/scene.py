@@ -48,11 +48,15 @@ class Scene:
 
 
 class SceneDataset:
-    """One frame of each of `count` streets, of seeds `first_seed` onwards, at any time."""
+    """One frame of each of `count` streets, of seeds `first_seed` onwards, at any time.
+
+    A sample is drawn when it is first asked for and kept.
+    """
 
     def __init__(self, count: int, height: int, width: int, first_seed: int = 0) -> None:
         self.label_set = LabelSet.load('scene')
         self.count, self.height, self.width, self.first_seed = count, height, width, first_seed
+        self._drawn: dict[int, Sample] = {}
 
     def __len__(self) -> int:
         return self.count
@@ -60,6 +64,8 @@ class SceneDataset:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.count:
             raise IndexError(f'sample {index} of {self.count}')
-        seed = self.first_seed + index
-        moment = np.random.default_rng([seed, 3]).integers(0, 36000)
-        return Scene(seed, self.height, self.width).frame(int(moment))
+        if index not in self._drawn:
+            seed = self.first_seed + index
+            moment = np.random.default_rng([seed, 3]).integers(0, 36000)
+            self._drawn[index] = Scene(seed, self.height, self.width).frame(int(moment))
+        return self._drawn[index]
