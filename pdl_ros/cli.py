@@ -52,7 +52,9 @@ def demo(
     source: Annotated[
         str, typer.Option(help='clip, scene, a video or image file, or a folder.')
     ] = 'clip',
-    weights: Weights = DEFAULT_VARIANT,
+    weights: Annotated[
+        str, typer.Option(help='Shipped variant or checkpoint file; empty: what fits the source.')
+    ] = '',
     device: Device = 'auto',
     out: Annotated[Path, typer.Option(help='Where the pictures go.')] = Path('demo_output'),
     rate: Annotated[float, typer.Option(help="Frames a second; 0: the source's own.")] = 0.0,

@@ -23,6 +23,7 @@ from pdl_ros.errors import PdlError
 from pdl_ros.network import checkpoints
 
 NAMESPACE = '/pdl_demo'
+_STREET_WEIGHTS, _SCENE_WEIGHTS = 'camvid_efficientnet_lite0', 'scene_tiny'
 _ENDLESS = 150  # frames shown of a source without an end
 _QUIET = 3.0  # seconds without a result after the camera ended: the node has nothing left
 
@@ -30,11 +31,12 @@ _QUIET = 3.0  # seconds without a result after the camera ended: the node has no
 @dataclass(frozen=True)
 class DemoSettings:
     """source: clip, scene, a file or a folder. rate: frames a second, 0 = the source's own.
-    frames: 0 = all of them; of the endless scene, 150.
+    frames: 0 = all of them; of the endless scene, 150. weights: a shipped variant or a file,
+    empty = what was trained on such pictures.
     """
 
     source: str = 'clip'
-    weights: str = 'camvid_efficientnet_lite0'
+    weights: str = ''
     device: str = 'auto'
     out: Path = Path('demo_output')
     rate: float = 0.0
@@ -55,7 +57,8 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     _require_ros()
     source = open_source(settings.source)
     frames = settings.frames or source.length or _ENDLESS
-    weights = checkpoints.find(settings.weights).resolve()
+    fitting = _SCENE_WEIGHTS if settings.source == 'scene' else _STREET_WEIGHTS
+    weights = checkpoints.find(settings.weights or fitting).resolve()
     parameters = {
         'variant': checkpoints.read(weights)[0]['variant'],
         'weights': weights,
