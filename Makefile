@@ -8,7 +8,7 @@ PYTHON ?= python3
 SETUP = $(PYTHON) scripts/setup_env.py
 RUN = $(SETUP) run --
 
-.PHONY: demo test lint types bench setup shell clean
+.PHONY: demo test lint types setup shell clean
 
 demo:
 	@$(RUN) pdl_ros demo $(ARGS)
@@ -21,9 +21,6 @@ lint:
 
 types:
 	@$(RUN) mypy $(ARGS)
-
-bench:
-	@$(RUN) pdl_ros bench $(ARGS)
 
 setup:
 	@$(SETUP)
