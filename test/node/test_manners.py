@@ -106,7 +106,8 @@ def test_masks_come_as_the_parameter_asks(
 def test_thresholds_from_parameters_reach_the_fusion(
     parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
 ) -> None:
-    deaf = {**parameters, 'center_threshold': 9.9, 'stuff_area': 10_000_000, 'overlay_alpha': 0.0}
+    # Published rule: with as many peaks as top_k, the last one is dropped, so 1 keeps none.
+    deaf = {**parameters, 'top_k': 1, 'stuff_area': 10_000_000}
     with running(deaf, tmp_path / 'log.txt', domain) as node:
         node.listen('instances', 'panoptic/image')
         outputs = node.send(message_of(rgb, 'rgb8', node.header()))

@@ -254,8 +254,8 @@ DECODERS = '(semantic|instance)_decoder'
         ({'head_channels': 64}, r'(center|offset)_head\.'),
         ({'semantic_channels': 96}, r'semantic_(decoder\.fuse|head)\.'),
         ({'instance_channels': 96}, r'(instance_decoder\.fuse|(center|offset)_head\.block)\.'),
-        ({'low_level_semantic': (48, 24)}, r'semantic_decoder\.(project|fuse)\.'),
-        ({'low_level_instance': (48, 24)}, r'instance_decoder\.(project|fuse)\.'),
+        ({'low_level_semantic': (48, 24, 8)}, r'semantic_decoder\.(project|fuse)\.'),
+        ({'low_level_instance': (48, 24, 8)}, r'instance_decoder\.(project|fuse)\.'),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else '',
 )

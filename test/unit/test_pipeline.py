@@ -71,7 +71,7 @@ def test_the_align_corners_convention_takes_any_size_too(size):
 
 
 def test_a_list_of_frames_gives_what_each_frame_gives(segmenter):
-    frames = [frame_of(96, 160, 1), frame_of(50, 60, 2), frame_of(96, 160, 3)]
+    frames = [frame_of(160, 256, 1), frame_of(50, 60, 2), frame_of(160, 256, 3)]
     results = segmenter(frames)
     assert len(results) == 3
     for result, frame in zip(results, frames, strict=True):
@@ -81,22 +81,22 @@ def test_a_list_of_frames_gives_what_each_frame_gives(segmenter):
 
 
 def test_the_frame_is_normalised_and_segmented_and_nothing_else(segmenter):
-    frame = frame_of(96, 160)
+    frame = frame_of(160, 256)
     image = (torch.from_numpy(frame).permute(2, 0, 1)[None].float() - 127) / 128
     with torch.inference_mode():
         heads = segmenter.engine.network(image)
-    assert_same(segmenter(frame), fuse(heads, TINY.label_set, default_fusion(TINY), (96, 160)))
+    assert_same(segmenter(frame), fuse(heads, TINY.label_set, default_fusion(TINY), (160, 256)))
 
 
 def test_red_and_blue_are_not_taken_for_each_other(segmenter):
-    frame = frame_of(96, 160)
+    frame = frame_of(160, 256)
     view = np.ascontiguousarray(frame[..., ::-1])[..., ::-1]
     assert_same(segmenter(frame), segmenter(view))  # a view of negative strides
     assert not torch.equal(segmenter(frame[..., ::-1]).semantic, segmenter(frame).semantic)
 
 
 def test_a_frame_is_not_written_to_and_may_be_read_only(segmenter):
-    frame = frame_of(96, 160)
+    frame = frame_of(160, 256)
     before = frame.copy()
     frame.setflags(write=False)
     segmenter(frame)
@@ -104,7 +104,7 @@ def test_a_frame_is_not_written_to_and_may_be_read_only(segmenter):
 
 
 def test_padding_changes_nothing_where_none_is_needed():
-    frame = frame_of(96, 160)
+    frame = frame_of(160, 256)
     padded, plain = segmenter_of(size_divisor=32), segmenter_of(size_divisor=1)
     assert_same(padded(frame), plain(frame))
 
@@ -163,7 +163,7 @@ def test_frames_of_the_training_data_enter_as_they_are():
 
 
 def test_changed_fusion_settings_take_effect_on_the_next_frame():
-    segmenter, frame = segmenter_of(), frame_of(96, 160)
+    segmenter, frame = segmenter_of(), frame_of(160, 256)
     before = segmenter(frame)
     segmenter.fusion = replace(segmenter.fusion, stuff_area=10**6, center_threshold=1e6)
     assert (segmenter(frame).panoptic == 65535).all()
@@ -180,8 +180,8 @@ def test_fusion_settings_are_the_variants_own_unless_given():
 
 def test_the_stages_of_a_frame_are_timed(segmenter):
     segmenter.warm_up()
-    result, times = segmenter.timed(frame_of(96, 160))
-    assert_same(result, segmenter(frame_of(96, 160)))
+    result, times = segmenter.timed(frame_of(160, 256))
+    assert_same(result, segmenter(frame_of(160, 256)))
     assert all(0 < ms < 60_000 for ms in times)
 
 
@@ -190,7 +190,7 @@ def test_a_segmenter_loads_what_was_saved(tmp_path, segmenter):
     checkpoints.save(segmenter.engine.network, TINY, file, {})
     loaded = Segmenter.load(file, 'cpu', variant='scene_tiny')
     assert (loaded.variant, loaded.label_set, loaded.device.type) == (TINY, TINY.label_set, 'cpu')
-    frame = frame_of(96, 160)
+    frame = frame_of(160, 256)
     same = (loaded(frame).semantic == segmenter(frame).semantic).float().mean()
     assert same > 0.9  # half precision
     with pytest.raises(PdlError, match='not of'):
