@@ -32,12 +32,9 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scores]:
         imagenet_weights(variant.backbone),
         device='cpu',
     )
-    return {'before': score(trainer.save_weights({})), 'after': train_and_score(trainer)}
-
-
-def train_and_score(trainer: object) -> Scores:
-    trainer.run(quiet=True)  # type: ignore[attr-defined]
-    return score(trainer.save_weights({}))  # type: ignore[attr-defined]
+    before = score(trainer.save_weights({}))
+    trainer.run(quiet=True)
+    return {'before': before, 'after': score(trainer.save_weights({}))}
 
 
 def score(weights: Path) -> Scores:

@@ -51,9 +51,8 @@ class Album:
         panels = tuple(_shrink(image) for image in (frame.rgb, frame.overlay, things))
         if self.count % self._every == 0:
             self._rows.append(panels)
-            if (
-                len(self._rows) == 4 * _SHEET_ROWS
-            ):  # thin out: the sheet stays evenly spread over any length
+            if len(self._rows) == 4 * _SHEET_ROWS:
+                # Thin out: the sheet stays evenly spread over any length, in bounded memory.
                 self._rows, self._every = self._rows[::2], 2 * self._every
         self._add_to_video(np.hstack(panels), frame.timing.header.stamp)
         self.count += 1

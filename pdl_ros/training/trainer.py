@@ -59,8 +59,7 @@ class Trainer:
         network = PanopticDeepLab(variant)
         if backbone_weights is not None:
             checkpoints.load_backbone(network.backbone, backbone_weights)
-        # Channels-last is what CPU and GPU convolutions are fastest in (measured 1.6 times on
-        # AVX-512).
+        # The layout that CPU and GPU convolutions are written for.
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
             network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True

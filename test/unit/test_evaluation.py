@@ -15,21 +15,10 @@ from pdl_ros.datasets import Sample, Segment
 from pdl_ros.errors import PdlError
 from pdl_ros.evaluation import PanopticEvaluator, Scores
 from pdl_ros.evaluation.report import print_table, write_json
-from pdl_ros.labels import LabelClass, LabelSet
 
-ROAD, CAR, DOG = range(3)
-LABEL_SET = LabelSet(
-    'tiny',
-    (
-        LabelClass('road', (1, 1, 1), False),
-        LabelClass('car', (2, 2, 2), True),
-        LabelClass('dog', (3, 3, 3), True),
-    ),
-    label_divisor=10,
-)
+from .tiny_labels import CAR, CAR_1, CAR_2, CAR_3, DOG, DOG_1, LABEL_SET, ROAD, ROAD_ID, UNLABELLED
+
 VOID = 65535
-UNLABELLED = 7  # any value that no segment has
-ROAD_ID, CAR_1, CAR_2, CAR_3, DOG_1 = 0, 11, 12, 13, 21
 Image = tuple[np.ndarray, Sample]
 
 

@@ -11,21 +11,9 @@ from hypothesis import strategies as st
 
 from pdl_ros.datasets import Segment
 from pdl_ros.errors import PdlError
-from pdl_ros.labels import LabelClass, LabelSet
 from pdl_ros.training.targets import Targets, TargetSettings, make_targets
 
-ROAD, CAR, DOG = range(3)
-LABEL_SET = LabelSet(
-    'tiny',
-    (
-        LabelClass('road', (1, 1, 1), False),
-        LabelClass('car', (2, 2, 2), True),
-        LabelClass('dog', (3, 3, 3), True),
-    ),
-    label_divisor=10,
-)
-UNLABELLED = 7  # any value that no segment has
-ROAD_ID, CAR_1, CAR_2, DOG_1 = 0, 11, 12, 21
+from .tiny_labels import CAR, CAR_1, CAR_2, DOG, DOG_1, LABEL_SET, ROAD, ROAD_ID, UNLABELLED
 
 
 def segments_of(panoptic: np.ndarray, crowds=()) -> tuple[Segment, ...]:
