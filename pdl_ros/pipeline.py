@@ -98,9 +98,10 @@ class Segmenter:
         marks = [self._now()]
         images, valid = self._preprocess(frame)
         marks.append(self._now())
-        heads = _crop(self.engine(images), valid, self.variant.decoder.align_corners)
+        heads = self.engine(images)
         marks.append(self._now())
-        result = fuse(heads, self.label_set, self.fusion, (frame.shape[0], frame.shape[1]))
+        size = (frame.shape[0], frame.shape[1])
+        result = fuse(heads, self.label_set, self.fusion, size, valid)
         marks.append(self._now())
         result = result.cpu()
         marks.append(self._now())
@@ -152,16 +153,6 @@ def network_size(height: int, width: int, variant: Variant) -> tuple[int, int]:
         max(round((edge * scale - extra) / STRIDE), 1) * STRIDE + extra for edge in (height, width)
     )
     return high, wide
-
-
-def _crop(heads: HeadOutputs, valid: tuple[int, int], align_corners: bool) -> HeadOutputs:
-    """Cut off the heads of the padding."""
-    extra = 1 if align_corners else 0
-    height, width = ((edge - extra) // heads.stride + extra for edge in valid)
-    semantic, center, offset = (
-        h[..., :height, :width] for h in (heads.semantic, heads.center_heatmap, heads.offset)
-    )
-    return HeadOutputs(semantic, center, offset, heads.stride)
 
 
 def _check_frame(frame: np.ndarray) -> None:

@@ -8,34 +8,39 @@ from torch import Tensor
 from pdl_ros.fusion.centers import find_centers
 from pdl_ros.fusion.grouping import group_pixels
 from pdl_ros.fusion.result import PanopticResult, SegmentTable
+from pdl_ros.fusion.sampling import sample, sampling_axes
 from pdl_ros.fusion.scores import score_instances
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.fusion.voting import majority_vote, number_within_class
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 from pdl_ros.network.heads import HeadOutputs
-from pdl_ros.network.layers import resize
 
 
 @torch.inference_mode()
 def fuse(
-    heads: HeadOutputs, label_set: LabelSet, settings: FusionSettings, size: tuple[int, int]
+    heads: HeadOutputs,
+    label_set: LabelSet,
+    settings: FusionSettings,
+    size: tuple[int, int],
+    valid: tuple[int, int] | None = None,
 ) -> PanopticResult:
     """Merge the head outputs of one frame (N = 1) into label maps of `size` (height, width).
+
+    `valid` is the (height, width) of the part of the network's input, from its top left, that the
+    label maps cover; the rest is padding. None: there is none.
 
     All steps run at the output size, on the device of the heads. Section 3.3 of the paper; ties and
     limits are those of the published PyTorch code.
     """
     if len(heads.semantic) != 1:
         raise ValueError(f'fuse takes one frame at a time, not a batch of {len(heads.semantic)}')
-    logits, heatmap, offset = (
-        resize(h.float(), size, settings.align_corners)[0]
-        for h in (heads.semantic, heads.center_heatmap, heads.offset)
-    )
+    axes = sampling_axes(heads, size, valid, settings.align_corners)
+    logits, heatmap, offset = (sample(h[0].float(), axes) for h in heads[:3])
     heatmap = heatmap[0]
     kernel, stuff_area = settings.nms_kernel, settings.stuff_area
     if settings.rescale:
-        scale_y, scale_x = _scale(heads, size, settings.align_corners)
+        scale_y, scale_x = (axis.scale for axis in axes)
         offset = offset * offset.new_tensor([scale_y, scale_x]).view(2, 1, 1)
         length = (scale_y * scale_x) ** 0.5
         kernel, stuff_area = 2 * round((kernel // 2) * length) + 1, round(stuff_area * length**2)
@@ -60,17 +65,6 @@ def fuse(
         panoptic[at] = panoptic_ids[nearest]
     segments = SegmentTable(*(torch.cat(pair) for pair in zip(things, stuff, strict=True)))
     return PanopticResult(semantic.to(torch.uint8), instance, panoptic, segments)
-
-
-def _scale(heads: HeadOutputs, size: tuple[int, int], align_corners: bool) -> tuple[float, float]:
-    """Output pixels per network-input pixel, (vertical, horizontal)."""
-    height, width = heads.semantic.shape[-2:]
-    if align_corners:  # the grid's outermost samples lie on the outermost pixels
-        return tuple(
-            max(s - 1, 1) / max((h - 1) * heads.stride, 1)  # type: ignore[return-value]
-            for s, h in zip(size, (height, width), strict=True)
-        )
-    return size[0] / (height * heads.stride), size[1] / (width * heads.stride)
 
 
 def _thing_rows(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
+from pdl_ros.fusion.sampling import sample, sampling_axes
 from pdl_ros.labels import LabelClass, LabelSet
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.layers import resize
@@ -245,8 +246,32 @@ def test_twice_the_output_size_is_a_network_with_twice_the_stride(arrays, align,
 
 
 def at_full_size(heads: HeadOutputs, size: tuple[int, int], stretch=(1.0, 1.0)) -> HeadOutputs:
-    semantic, heatmap, offset = (resize(h, size, False) for h in heads[:3])
+    axes = sampling_axes(heads, size, None, align_corners=False)
+    semantic, heatmap, offset = (sample(h, axes) for h in heads[:3])
     return HeadOutputs(semantic, heatmap, offset * torch.tensor(stretch).view(2, 1, 1), 1)
+
+
+@settings(deadline=None, max_examples=100)
+@given(head_arrays(), st.integers(1, 19), st.integers(1, 19), st.booleans())
+def test_heads_are_resized_as_pytorch_resizes_them(arrays, height, width, align_corners):
+    heads = tensors(*arrays, stride=4)
+    axes = sampling_axes(heads, (height, width), None, align_corners)
+    for head in heads[:3]:
+        expected = resize(head, (height, width), align_corners)
+        assert (sample(head, axes) - expected).abs().max() < 1e-5
+
+
+@settings(deadline=None, max_examples=50)
+@given(head_arrays(), st.data(), st.booleans())
+def test_padding_is_cut_off_after_resizing_as_published(arrays, data, align_corners):
+    heads = tensors(*arrays, stride=4)
+    whole = tuple(4 * n - 3 * align_corners for n in arrays[1].shape)
+    valid = tuple(data.draw(st.integers(2, n)) if n > 1 else 1 for n in whole)
+    cut = sampling_axes(heads, valid, valid, align_corners)
+    full = sampling_axes(heads, whole, None, align_corners)
+    for head in heads[:3]:
+        expected = sample(head, full)[..., : valid[0], : valid[1]]
+        assert (sample(head, cut) - expected).abs().max() < 1e-5
 
 
 @settings(deadline=None, max_examples=50)

@@ -1,0 +1,70 @@
+"""From the grid of the heads to output pixels: where each one samples, and bilinear sampling."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pdl_ros.network.heads import HeadOutputs
+
+
+class Axis(NamedTuple):
+    """Where the pixels of one output axis sample the heads: value = (1 - weight) × head[lower] +
+    weight × head[upper].
+
+    lower, upper: (size,) int64. weight: (size,) float32 in [0, 1). scale: output pixels per pixel
+    of the network's input.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    weight: Tensor
+    scale: float
+
+
+def sampling_axes(
+    heads: HeadOutputs,
+    size: tuple[int, int],
+    valid: tuple[int, int] | None,
+    align_corners: bool,
+) -> tuple[Axis, Axis]:
+    """Return the (vertical, horizontal) axes of an output of `size`.
+
+    `valid` is the (height, width) of the part of the network's input, from its top left, that
+    shows the image; the rest is padding, which no output pixel lies on. None: all of it.
+    """
+    samples = heads.semantic.shape[-2:]
+    extent = valid or tuple(
+        (n - 1) * heads.stride + 1 if align_corners else n * heads.stride for n in samples
+    )
+    device = heads.semantic.device
+    vertical, horizontal = (
+        _axis(s, n, e, heads.stride, align_corners, device)
+        for s, n, e in zip(size, samples, extent, strict=True)
+    )
+    return vertical, horizontal
+
+
+def sample(head: Tensor, axes: tuple[Axis, Axis]) -> Tensor:
+    """Sample one head bilinearly at every output pixel: (C, h, w) -> (C, H, W) float32."""
+    (top, bottom, down, _), (left, right, along, _) = axes
+    rows = head[..., left] * (1 - along) + head[..., right] * along
+    down = down[:, None]
+    return rows[..., top, :] * (1 - down) + rows[..., bottom, :] * down
+
+
+def _axis(
+    size: int, samples: int, extent: int, stride: int, align_corners: bool, device: torch.device
+) -> Axis:
+    pixel = torch.arange(size, dtype=torch.float64, device=device)
+    if align_corners:  # the outermost samples lie on the outermost pixels
+        scale = max(size - 1, 1) / max(extent - 1, 1)
+        at = pixel / scale / stride
+    else:
+        scale = size / extent
+        at = (pixel + 0.5) / scale / stride - 0.5
+    at = at.clamp(0, samples - 1)
+    lower = at.long()
+    return Axis(lower, (lower + 1).clamp(max=samples - 1), (at - lower).float(), scale)
