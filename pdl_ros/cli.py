@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pdl_ros.datasets import PanopticDataset
     from pdl_ros.evaluation import Scores
     from pdl_ros.labels import LabelSet
+    from pdl_ros.pipeline import Segmenter
 
 DEFAULT_VARIANT = 'camvid_efficientnet_lite0'
 app = typer.Typer(
@@ -26,8 +27,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+checkpoint = typer.Typer(help='Look at and convert files of weights.', no_args_is_help=True)
+app.add_typer(checkpoint, name='checkpoint')
+
 Weights = Annotated[str, typer.Option(help='Name of a shipped variant, or a checkpoint file.')]
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')]
+Scales = Annotated[
+    str, typer.Option(help='Average over these scales, such as 0.5,1,2; paper: its seven.')
+]
+Flip = Annotated[bool, typer.Option(help='Average with the mirror image.')]
 Data = Annotated[
     str,
     typer.Option(
@@ -74,13 +82,15 @@ def infer(
     ),
     weights: Weights = DEFAULT_VARIANT,
     device: Device = 'auto',
+    scales: Scales = '1',
+    flip: Flip = False,
 ) -> None:
     """Segment files without ROS: a 16-bit panoptic PNG, an overlay and a segment list for each
     frame.
     """
     from pdl_ros.files import infer_files
 
-    count = infer_files(source, weights, device, out)
+    count = infer_files(source, _segmenter(weights, device, scales, flip), out)
     print(f'{count} frames segmented into {out}/')
 
 
@@ -146,6 +156,8 @@ def evaluate(
     weights: Weights = DEFAULT_VARIANT,
     split: str = 'val',
     device: Device = 'auto',
+    scales: Scales = '1',
+    flip: Flip = False,
     json_file: Annotated[
         Path | None, typer.Option('--json', help='Also write the scores here.')
     ] = None,
@@ -153,35 +165,58 @@ def evaluate(
     """Score a checkpoint on labelled images: PQ, SQ, RQ and mIoU."""
     from pdl_ros.evaluation.report import print_table, write_json
     from pdl_ros.evaluation.run import evaluate as score
-    from pdl_ros.pipeline import Segmenter
 
-    segmenter = Segmenter.load(weights, device)
+    segmenter = _segmenter(weights, device, scales, flip)
     scores = score(segmenter, _dataset(data, split, segmenter.label_set))
     print_table(scores)
     if json_file is not None:
-        write_json(scores, json_file, {'weights': weights, 'split': split})
+        views = {'scales': scales, 'flip': flip}
+        write_json(scores, json_file, {'weights': weights, 'split': split, **views})
 
 
 @app.command()
-def variants() -> None:
-    """List the model variants and whether weights are shipped."""
-    from rich.console import Console
-    from rich.table import Table
+def variants(
+    markdown: Annotated[bool, typer.Option(help='Print the table of docs/variants.md.')] = False,
+) -> None:
+    """List the model variants: published accuracy, size, cost, and where weights come from."""
+    from pdl_ros.catalogue import markdown_table, print_variants
 
-    from pdl_ros.network.checkpoints import SHIPPED
-    from pdl_ros.network.variants import VARIANTS
+    if markdown:
+        print(markdown_table())
+    else:
+        print_variants()
 
-    table = Table('variant', 'backbone', 'classes', 'input', 'weights')
-    for v in VARIANTS.values():
-        shipped = (SHIPPED / f'{v.name}.safetensors').is_file()
-        table.add_row(
-            v.name,
-            v.backbone,
-            f'{v.label_set.name} ({v.label_set.num_classes})',
-            f'{v.short_edge} to {v.long_edge}',
-            'shipped' if shipped else '-',
-        )
-    Console().print(table)
+
+@checkpoint.command()
+def inspect(file: Annotated[str, typer.Argument(help='A file of weights.')]) -> None:
+    """Say what a file of weights is: its format, release, variant, classes, size and cost."""
+    from pdl_ros.catalogue import describe
+
+    for name, value in describe(file):
+        print(f'{name + ":":<16}{value}')
+
+
+@checkpoint.command('import')
+def import_(
+    file: Annotated[str, typer.Argument(help="detectron2's or the authors' file of weights.")],
+    out: Annotated[Path, typer.Option('--out', '-o', help='The .safetensors file to write.')],
+    variant: Annotated[
+        str | None, typer.Option(help='Variant, where the parameters fit several.')
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help='Label set (name or YAML), if trained on other classes.')
+    ] = None,
+) -> None:
+    """Convert published weights to a file that pdl_ros and its node load by themselves."""
+    from pdl_ros.errors import require
+    from pdl_ros.labels import LabelSet
+    from pdl_ros.network import checkpoints
+
+    require(out.suffix == '.safetensors', f'{out} must end in .safetensors.')
+    label_set = None if labels is None else LabelSet.load(labels)
+    network, found = checkpoints.load(file, variant, label_set)
+    checkpoints.save(network, found, out, {'imported': Path(file).name}, half=False)
+    print(f'{out}: {found.name}, {found.label_set.num_classes} classes ({found.label_set.name})')
 
 
 @app.callback(invoke_without_command=True)
@@ -191,6 +226,22 @@ def _version(
     if version:
         print(__version__)
         raise typer.Exit
+
+
+def _segmenter(weights: str, device: str, scales: str, flip: bool) -> Segmenter:
+    from pdl_ros.fusion.averaging import PAPER_SCALES, InferenceAugmentation
+    from pdl_ros.pipeline import Segmenter
+
+    try:
+        factors = PAPER_SCALES if scales == 'paper' else tuple(float(s) for s in scales.split(','))
+    except ValueError:
+        raise PdlError(
+            f'--scales is {scales!r}; give numbers with commas, such as 0.5,1,2.'
+        ) from None
+    segmenter = Segmenter.load(weights, device)
+    if flip or factors != (1.0,):
+        segmenter.augmentation = InferenceAugmentation(factors, flip)
+    return segmenter
 
 
 def _dataset(data: str, split: str, label_set: LabelSet) -> PanopticDataset:

@@ -17,13 +17,12 @@ from pdl_ros.pipeline import Segmenter
 from pdl_ros.visualization import overlay
 
 
-def infer_files(source: str, weights: str, device: str, out: Path) -> int:
+def infer_files(source: str, segmenter: Segmenter, out: Path) -> int:
     """Segment every frame of an image, video or folder; return their number.
 
     For each frame writes ``NNNNNN_panoptic.png`` (16 bit, class × label_divisor + instance, 65535 =
     void), ``NNNNNN_overlay.png`` and ``NNNNNN.json`` with its segments.
     """
-    segmenter = Segmenter.load(weights, device)
     frames = open_source(source)
     out.mkdir(parents=True, exist_ok=True)
     count = 0

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
 
@@ -18,10 +18,10 @@ from torch.nn import functional as F
 from pdl_ros.engines import TorchEngine, pick_device
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
+from pdl_ros.fusion.averaging import InferenceAugmentation, View, average_views
 from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
-from pdl_ros.network.heads import HeadOutputs
-from pdl_ros.network.panoptic_deeplab import STRIDE, PanopticDeepLab
+from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
 
 
@@ -37,7 +37,8 @@ class StageTimes(NamedTuple):
 class Segmenter:
     """Segment RGB frames of any size.
 
-    `fusion` may be replaced between frames; it takes effect on the next one.
+    `fusion` and `augmentation` (test-time augmentation, None: off) may be replaced between frames;
+    they take effect on the next one.
     """
 
     def __init__(
@@ -50,10 +51,13 @@ class Segmenter:
         self.variant = variant
         self.engine = TorchEngine(network, pick_device(device))
         self.fusion = fusion or default_fusion(variant)
+        self.augmentation: InferenceAugmentation | None = None
         self._mean, self._std = (
             torch.tensor(values, device=self.device).view(1, 3, 1, 1)
             for values in (variant.mean, variant.std)
         )
+        pad = torch.tensor(variant.pad_color or variant.mean, device=self.device)
+        self._pad = (pad.view(1, 3, 1, 1) - self._mean) / self._std
 
     @classmethod
     def load(
@@ -96,12 +100,17 @@ class Segmenter:
         """Segment one frame and say how long each stage took."""
         _check_frame(frame)
         marks = [self._now()]
-        images, valid = self._preprocess(frame)
+        size = network_size(frame.shape[0], frame.shape[1], self.variant)
+        if self.augmentation is None:
+            images = self._preprocess(frame, size)
+            marks.append(self._now())
+            heads, valid = self.engine(images), size
+        else:
+            marks.append(self._now())
+            views, valid = self._views(frame, size), None
+            heads = average_views(views, size, self.variant.decoder.align_corners)
         marks.append(self._now())
-        heads = self.engine(images)
-        marks.append(self._now())
-        size = (frame.shape[0], frame.shape[1])
-        result = fuse(heads, self.label_set, self.fusion, size, valid)
+        result = fuse(heads, self.label_set, self.fusion, frame.shape[:2], valid)
         marks.append(self._now())
         result = result.cpu()
         marks.append(self._now())
@@ -113,21 +122,29 @@ class Segmenter:
         """
         self(np.zeros((height, width, 3), np.uint8))
 
-    def _preprocess(self, frame: np.ndarray) -> tuple[Tensor, tuple[int, int]]:
-        """Return the normalised, padded (1, 3, H, W) input and the size of its part that is
-        image.
+    def _views(self, frame: np.ndarray, size: tuple[int, int]) -> Iterator[View]:
+        assert self.augmentation is not None
+        for scale in self.augmentation.scales:
+            scaled = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
+            for mirrored in (False, True)[: 1 + self.augmentation.flip]:
+                images = self._preprocess(frame, scaled, mirrored)
+                yield View(self.engine(images), scaled, mirrored)
+
+    def _preprocess(
+        self, frame: np.ndarray, size: tuple[int, int], mirrored: bool = False
+    ) -> Tensor:
+        """Return the (1, 3, H, W) input: the frame at `size`, normalised, padded below and to the
+        right.
         """
-        size = network_size(frame.shape[0], frame.shape[1], self.variant)
         # PyTorch warns of arrays it could write to but must not, such as views of a message.
         pixels = torch.from_numpy(np.require(frame, requirements=('C', 'W')))
         x = pixels.to(self.device).permute(2, 0, 1)[None].float()
         if size != x.shape[-2:]:
             x = F.interpolate(x, size, mode='bilinear', align_corners=False, antialias=True)
         x = (x - self._mean) / self._std
-        # An align-corners grid has one sample more than it has intervals.
-        extra = 1 if self.variant.decoder.align_corners else 0
-        below, right = ((extra - s) % self.variant.size_divisor for s in size)
-        return F.pad(x, (0, right, 0, below)), size
+        canvas = self._pad.repeat(1, 1, *padded_size(size, self.variant))
+        canvas[..., : size[0], : size[1]] = x.flip(-1) if mirrored else x
+        return canvas
 
     def _now(self) -> float:
         if self.device.type == 'cuda':
@@ -141,17 +158,21 @@ def default_fusion(variant: Variant) -> FusionSettings:
 
 
 def network_size(height: int, width: int, variant: Variant) -> tuple[int, int]:
-    """Return the size at which a frame enters the network, before padding: whole steps of the head
-    stride.
+    """Return the (height, width) at which a frame enters the network, before padding.
 
     The short edge becomes `variant.short_edge`, unless the long edge would then pass
     `variant.long_edge`.
     """
     scale = min(variant.short_edge / min(height, width), variant.long_edge / max(height, width))
+    high, wide = (max(int(edge * scale + 0.5), 1) for edge in (height, width))
+    return high, wide
+
+
+def padded_size(size: tuple[int, int], variant: Variant) -> tuple[int, int]:
+    """Return the (height, width) of the network's input when the frame in it has `size`."""
+    # An align-corners grid has one sample more than it has intervals.
     extra = 1 if variant.decoder.align_corners else 0
-    high, wide = (
-        max(round((edge * scale - extra) / STRIDE), 1) * STRIDE + extra for edge in (height, width)
-    )
+    high, wide = (edge + (extra - edge) % variant.size_divisor for edge in size)
     return high, wide
 
 

@@ -10,18 +10,6 @@ SHARED = Path(__file__).resolve().parents[2] / 'shared'
 
 
 @pytest.fixture(scope='session')
-def fixtures() -> Path:
-    """The folder of published inputs and outputs; they are not shipped with the project."""
-    return _folder(SHARED / 'reference' / 'fixtures')
-
-
-@pytest.fixture(scope='session')
-def checkpoint_keys() -> Path:
-    """The folder that lists the keys and shapes of published checkpoints."""
-    return _folder(SHARED / 'reference' / 'checkpoint_keys')
-
-
-@pytest.fixture(scope='session')
 def camvid() -> Path:
     """The CamVid images with panoptic labels; their licence keeps them out of the project."""
     return _folder(SHARED / 'data' / 'camvid')

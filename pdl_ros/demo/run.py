@@ -60,7 +60,7 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     fitting = _SCENE_WEIGHTS if settings.source == 'scene' else _STREET_WEIGHTS
     weights = checkpoints.find(settings.weights or fitting).resolve()
     parameters = {
-        'variant': checkpoints.read(weights)[0]['variant'],
+        'variant': checkpoints.read(weights).variant.name,
         'weights': weights,
         'device': settings.device,
         'image_qos': 'reliable',

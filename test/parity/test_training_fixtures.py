@@ -5,7 +5,6 @@ they did there.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,12 +17,12 @@ from pdl_ros.training.losses import LossSettings, bootstrapped_cross_entropy, pa
 from pdl_ros.training.targets import TargetSettings, make_targets
 from pdl_ros.training.trainer import poly_factor
 
-from .published import relative_error
+from .published import DATA, relative_error
 
 
 @pytest.mark.parametrize('name', ['targets_cityscapes', 'targets_coco'])
-def test_a_labelled_image_gives_the_published_targets(name: str, fixtures: Path) -> None:
-    data = np.load(fixtures / f'{name}.npz')
+def test_a_labelled_image_gives_the_published_targets(name: str) -> None:
+    data = np.load(DATA / f'{name}.npz')
     meta = json.loads(str(data['meta']))
     params = meta['params']
     segments = [
@@ -42,9 +41,9 @@ def test_a_labelled_image_gives_the_published_targets(name: str, fixtures: Path)
 
 
 @pytest.fixture
-def losses(fixtures: Path) -> tuple[HeadOutputs, dict[str, torch.Tensor], dict, dict]:
+def losses() -> tuple[HeadOutputs, dict[str, torch.Tensor], dict, dict]:
     """Predictions that want gradients, the targets, the published values and gradients."""
-    data = np.load(fixtures / 'losses.npz')
+    data = np.load(DATA / 'losses.npz')
     semantic, center, offset = (
         torch.from_numpy(data[name]).requires_grad_() for name in ('pred', 'cpred', 'opred')
     )
@@ -107,8 +106,8 @@ def test_an_image_of_nothing_but_void_or_stuff_has_no_loss_to_divide_by(losses) 
     assert float(found['offset']) == 0
 
 
-def test_the_learning_rate_follows_the_published_schedule(fixtures: Path) -> None:
-    schedule = json.loads((fixtures / 'lr_schedule.json').read_text())
+def test_the_learning_rate_follows_the_published_schedule() -> None:
+    schedule = json.loads((DATA / 'lr_schedule.json').read_text())
     solver = schedule['solver']
     for step, rate in schedule['lr'].items():
         factor = poly_factor(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,12 @@ import pytest
 import torch
 
 import pdl_ros
+from pdl_ros.catalogue import markdown_table
 from pdl_ros.network import checkpoints
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import get_variant
+
+from ..parity.published import write_checkpoint
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -54,7 +58,7 @@ def test_train_pause_resume_evaluate_and_infer_work_from_the_shell(tmp_path: Pat
     done = run(*train)
     assert done.returncode == 0, done.stderr
     assert len((out / 'log.csv').read_text().splitlines()) == 1 + 4
-    header, _ = checkpoints.read(out / 'weights.safetensors')
+    header = checkpoints.read(out / 'weights.safetensors').header
     assert header['training']['steps'] == 4
     assert 0 <= header['scores']['miou'] <= 1
     assert header['commit']
@@ -106,3 +110,58 @@ def test_a_users_mistake_is_one_sentence_and_status_2(words: str, tmp_path: Path
     lines = [line for line in done.stderr.splitlines() if line.startswith('pdl_ros: ')]
     assert len(lines) == 1
     assert 'Traceback' not in done.stderr
+
+
+def test_a_published_file_is_inspected_imported_and_used_from_the_shell(tmp_path: Path) -> None:
+    file = write_checkpoint('bowenc_mbnv2_os32', tmp_path)
+    told = run('checkpoint', 'inspect', file)
+    assert told.returncode == 0, told.stderr
+    for fact in ('authors', 'cityscapes_mobilenet_v2_os32', '19 of cityscapes', '7,719,814'):
+        assert fact in told.stdout
+    out = tmp_path / 'new' / 'v2.safetensors'
+    done = run('checkpoint', 'import', file, '-o', out)
+    assert done.returncode == 0, done.stderr
+    network, variant = checkpoints.load(out)
+    assert variant == get_variant('cityscapes_mobilenet_v2_os32')
+    for key, value in checkpoints.load(file)[0].state_dict().items():
+        assert torch.equal(network.state_dict()[key], value)
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((64, 128, 3), np.uint8))
+    used = run('infer', tmp_path / 'a.png', '--weights', out, '-o', tmp_path / 'o',
+               '--device', 'cpu', '--scales', '0.05', '--flip')  # fmt: skip
+    assert used.returncode == 2, used.stderr
+    assert 'between 0.1 and 8' in used.stderr
+
+
+class Burglar:
+    """Make a file when it is unpickled."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path('trace'),))
+
+
+BAD_WEIGHTS = {
+    'is a web page': b'<!DOCTYPE html><html>Virus scan warning</html>',
+    'Git LFS pointer': b'version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n',
+    'could run code': pickle.dumps({'model': Burglar()}, protocol=2),
+    'may be truncated': pickle.dumps({'model': {'a': np.ones(100)}}, protocol=2)[:300],
+    'of another network': pickle.dumps({'model': {'a': np.ones(100)}}, protocol=2),
+}
+
+
+@pytest.mark.parametrize('command', ['inspect', 'import'])
+@pytest.mark.parametrize('words', BAD_WEIGHTS)
+def test_a_bad_file_of_weights_is_one_sentence_and_status_2(
+    words: str, command: str, tmp_path: Path
+) -> None:
+    (tmp_path / 'model_final.pkl').write_bytes(BAD_WEIGHTS[words])
+    out = ('-o', 'x.safetensors') if command == 'import' else ()
+    done = run('checkpoint', command, 'model_final.pkl', *out, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert done.stderr.count('\n') == 1
+    assert [p.name for p in tmp_path.iterdir()] == ['model_final.pkl']
+
+
+def test_the_table_in_the_documents_is_the_codes() -> None:
+    documents = Path(pdl_ros.__file__).parents[1] / 'docs' / 'variants.md'
+    assert markdown_table() in documents.read_text(encoding='utf-8')

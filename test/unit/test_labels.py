@@ -45,6 +45,17 @@ def test_train_ids_are_those_of_the_published_data_sets():
     assert cityscapes.classes[13] == LabelClass('car', (0, 0, 142), True)
     assert (camvid.num_classes, camvid.thing_ids) == (11, (8, 9, 10))
     assert [c.name for c in camvid.classes][::5] == ['sky', 'tree', 'bicyclist']
+    coco, mapillary = LabelSet.load('coco'), LabelSet.load('mapillary')
+    assert (coco.num_classes, coco.thing_ids) == (133, tuple(range(80)))
+    assert [coco.classes[i].name for i in (0, 79, 80, 132)] == [
+        'person',
+        'toothbrush',
+        'banner',
+        'rug-merged',
+    ]
+    assert (mapillary.num_classes, len(mapillary.thing_ids)) == (65, 37)
+    assert mapillary.classes[55] == LabelClass('Car', (0, 0, 142), True)
+    assert [c.name for c in mapillary.classes][::32] == ['Bird', 'Banner', 'Ego Vehicle']
 
 
 @pytest.mark.parametrize('name', SHIPPED)

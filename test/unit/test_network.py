@@ -165,8 +165,11 @@ def test_no_convolution_under_a_norm_wastes_a_bias():
 # --- encoders -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('name', BACKBONES)
-@pytest.mark.parametrize('output_stride', [8, 16, 32])
+# HRNet's four resolutions are what they are; it refuses 8 and 16.
+@pytest.mark.parametrize(
+    ('name', 'output_stride'),
+    [(n, stride) for n in BACKBONES for stride in (8, 16, 32) if n != 'hrnet_w48' or stride == 32],
+)
 def test_every_encoder_keeps_the_asked_output_stride(name, output_stride):
     with torch.device('meta'):
         backbone = make_backbone(name, output_stride, ())

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from pdl_ros.engines import pick_device
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
+from pdl_ros.fusion.averaging import InferenceAugmentation
 from pdl_ros.network import checkpoints
 from pdl_ros.network.variants import VARIANTS, get_variant
-from pdl_ros.pipeline import Segmenter, default_fusion, network_size
+from pdl_ros.pipeline import Segmenter, default_fusion, network_size, padded_size
 
 from .test_network import network_of
 
@@ -112,25 +113,29 @@ def test_padding_changes_nothing_where_none_is_needed():
 @pytest.mark.parametrize('align_corners', [False, True])
 def test_the_network_sees_padded_multiples_and_the_fusion_none_of_the_padding(align_corners):
     decoder = replace(TINY.decoder, align_corners=align_corners)
-    segmenter, seen = segmenter_of(decoder=decoder), []
+    pad = (10.0, 20.0, 30.0)
+    segmenter, seen = segmenter_of(decoder=decoder, pad_color=pad), []
     segmenter.engine.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    frame = frame_of(100, 140)
+    frame = frame_of(100, 141)
     segmenter(frame)
-    high, wide = network_size(100, 140, segmenter.variant)
-    extra = int(align_corners)
-    assert [(edge - extra) % 32 for edge in seen[0].shape[-2:]] == [0, 0]
-    assert not seen[0][..., high:, :].any()
-    assert not seen[0][..., wide:].any()
+    high, wide = network_size(100, 141, segmenter.variant)
+    assert [(edge - align_corners) % 32 for edge in seen[0].shape[-2:]] == [0, 0]
+    expected = (torch.tensor(pad) - torch.tensor(TINY.mean)) / torch.tensor(TINY.std)
+    for margin in (seen[0][..., high:, :], seen[0][..., wide:]):
+        assert torch.equal(margin, expected.view(1, 3, 1, 1).expand_as(margin))
     with torch.inference_mode():
         heads = segmenter.engine.network(seen[0])
-    h, w = (high - extra) // 4 + extra, (wide - extra) // 4 + extra
-    cropped = heads._replace(
-        semantic=heads.semantic[..., :h, :w],
-        center_heatmap=heads.center_heatmap[..., :h, :w],
-        offset=heads.offset[..., :h, :w],
-    )
-    expected = fuse(cropped, TINY.label_set, segmenter.fusion, (100, 140))
+    expected = fuse(heads, TINY.label_set, segmenter.fusion, (100, 141), (high, wide))
     assert_same(segmenter(frame), expected)
+
+
+def test_padding_is_the_mean_colour_unless_the_variant_names_another():
+    segmenter, seen = segmenter_of(), []
+    segmenter.engine.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    segmenter(frame_of(100, 150))
+    _, wide = network_size(100, 150, segmenter.variant)
+    assert wide < seen[0].shape[-1]
+    assert not seen[0][..., wide:].any()
 
 
 # --- the size at which a frame enters the network ------------------------------------------------
@@ -140,23 +145,82 @@ def test_the_network_sees_padded_multiples_and_the_fusion_none_of_the_padding(al
 def test_a_frame_keeps_its_shape_within_the_variants_edges(height, width, name):
     variant = get_variant(name)
     high, wide = network_size(height, width, variant)
-    extra = int(variant.decoder.align_corners)
-    assert (high - extra) % 4 == (wide - extra) % 4 == 0
-    assert min(high, wide) >= 4
-    assert min(high, wide) <= variant.short_edge + 2
-    assert max(high, wide) <= variant.long_edge + 2
+    assert 1 <= min(high, wide) <= variant.short_edge
+    assert max(high, wide) <= variant.long_edge
     scale = min(variant.short_edge / min(height, width), variant.long_edge / max(height, width))
     for before, after in ((height, high), (width, wide)):
-        assert abs(after - before * scale) <= 2 or after == 4 + extra
+        assert abs(after - before * scale) <= 0.5 + 1e-9 or after == 1
     assert (wide, high) == network_size(width, height, variant)
 
 
 def test_frames_of_the_training_data_enter_as_they_are():
     assert network_size(360, 480, get_variant('camvid_efficientnet_lite0')) == (360, 480)
     assert network_size(1024, 2048, get_variant('cityscapes_r52_dsconv')) == (1024, 2048)
-    assert network_size(1025, 2049, get_variant('cityscapes_resnet50')) == (1025, 2049)
+    assert network_size(1024, 2048, get_variant('cityscapes_resnet50_os32')) == (1024, 2048)
+    assert network_size(480, 640, get_variant('coco_r52_dsconv')) == (480, 640)
     assert network_size(720, 1280, get_variant('camvid_efficientnet_lite0')) == (360, 640)
     assert network_size(400, 1600, get_variant('camvid_efficientnet_lite0')) == (160, 640)
+
+
+@pytest.mark.parametrize(
+    ('name', 'frame', 'padded'),
+    [
+        ('cityscapes_resnet50_os32', (1024, 2048), (1025, 2049)),
+        ('cityscapes_r52', (1024, 2048), (1024, 2048)),
+        ('coco_r52_dsconv', (427, 640), (640, 640)),
+        ('cityscapes_xception65', (1024, 1820), (1024, 1824)),
+    ],
+)
+def test_a_published_network_gets_the_input_size_of_its_release(name, frame, padded):
+    assert padded_size(network_size(*frame, get_variant(name)), get_variant(name)) == padded
+
+
+# --- test-time augmentation -----------------------------------------------------------------------
+
+
+def augmented(segmenter: Segmenter, frame: np.ndarray, *views) -> PanopticResult:
+    segmenter.augmentation = InferenceAugmentation(*views)
+    try:
+        return segmenter(frame)
+    finally:
+        segmenter.augmentation = None
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('size', [(160, 256), (100, 141)])
+def test_a_mirrored_image_gives_the_mirrored_maps_when_both_are_averaged(size, align_corners):
+    segmenter = segmenter_of(decoder=replace(TINY.decoder, align_corners=align_corners))
+    segmenter.variant = replace(segmenter.variant, short_edge=size[0], long_edge=size[1])
+    frame = frame_of(*size)
+    straight = augmented(segmenter, frame, (1.0,), True)
+    mirror = augmented(segmenter, frame[:, ::-1], (1.0,), True)
+    assert torch.equal(mirror.semantic.flip(-1), straight.semantic)
+    # Instances are numbered along rows, so only their shapes must agree.
+    pairs = torch.stack([mirror.panoptic.flip(-1), straight.panoptic]).flatten(1).unique(dim=1)
+    assert len(pairs[0].unique()) == len(pairs[1].unique()) == pairs.shape[1]
+    assert not torch.equal(augmented(segmenter, frame, (1.0,), False).semantic, straight.semantic)
+
+
+def test_one_view_at_scale_one_is_the_plain_inference():
+    segmenter, frame = segmenter_of(), frame_of(160, 256)
+    plain, single = segmenter(frame), augmented(segmenter, frame, (1.0,), False)
+    assert (plain.panoptic == single.panoptic).float().mean() > 0.999
+
+
+def test_views_are_averaged_as_probabilities_at_every_scale():
+    segmenter, frame, seen = segmenter_of(), frame_of(160, 256), []
+    segmenter.engine.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    augmented(segmenter, frame, (0.5, 1.0, 1.5), True)
+    assert [tuple(x.shape[-2:]) for x in seen] == [
+        (96, 128), (96, 128), (160, 256), (160, 256), (256, 384), (256, 384)
+    ]  # fmt: skip
+    assert torch.equal(seen[3], seen[2].flip(-1))
+
+
+@pytest.mark.parametrize('scales', [(), (0.0,), (1.0, -1.0), (float('nan'),), (9.0,)])
+def test_scales_that_make_no_image_are_refused(scales):
+    with pytest.raises(PdlError, match='scales are'):
+        InferenceAugmentation(scales)
 
 
 # --- settings and devices -------------------------------------------------------------------------
@@ -248,7 +312,7 @@ def test_files_hold_the_panoptic_map_and_the_segments_of_each_frame(tmp_path, se
     checkpoints.save(segmenter.engine.network, TINY, weights, {})
     frame = frame_of(90, 150)
     assert cv2.imwrite(str(image), frame[..., ::-1])
-    assert infer_files(str(image), str(weights), 'cpu', out) == 1
+    assert infer_files(str(image), Segmenter.load(weights, 'cpu'), out) == 1
     assert sorted(p.name for p in out.iterdir()) == [
         '000000.json',
         '000000_overlay.png',

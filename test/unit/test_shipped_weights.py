@@ -24,7 +24,7 @@ def test_the_demo_needs_no_download_and_the_package_stays_small() -> None:
 def test_the_header_tells_a_stranger_how_to_use_the_weights_and_how_good_they_are(
     path: Path,
 ) -> None:
-    header, _ = checkpoints.read(path)
+    header = checkpoints.read(path).header
     variant = get_variant(path.stem)
     assert header['variant'] == path.stem
     assert header['label_set'] == variant.label_set.to_dict()

@@ -177,7 +177,8 @@ def test_running_to_a_step_that_is_reached_already_changes_nothing(uninterrupted
 def test_the_averaged_weights_are_saved_and_load_as_a_checkpoint(uninterrupted, tmp_path):
     path = uninterrupted.save_weights({'note': 'drawn'}, tmp_path / 'w.safetensors')
     network, variant = checkpoints.load(path, 'scene_tiny')
-    header, tensors = checkpoints.read(path)
+    checkpoint = checkpoints.read(path)
+    header, tensors = checkpoint.header, checkpoint.tensors
     assert variant == VARIANT
     assert header['note'] == 'drawn'
     assert header['training'] == {'steps': 4, 'batch_size': 2, 'crop': [64, 96]}

@@ -5,10 +5,13 @@ Parameter names are those of the usual PyTorch release of the ImageNet weights.
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pdl_ros.network.backbones.atrous import atrous_plan
+from pdl_ros.network.backbones.mobilenet import multiple_of_eight
 from pdl_ros.network.layers import SamePadConv2d
 
 # (expansion, kernel, stride, width, depth) of the seven stages of Lite0.
@@ -52,15 +55,15 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """(N, 3, H, W), RGB as (x - 127) / 128 -> {'res2' 24, 'res3' 40, 'res4' 112, 'res5' 320
-    channels}.
+    """(N, 3, H, W), RGB as (x - 127) / 128 -> {'res2'..'res5'}; Lite0 has 24, 40, 112 and 320
+    channels.
+
+    `wider` and `deeper` scale all widths and depths of Lite0 but those that the Lite family keeps:
+    the stem's width, and the depth of the first and the last stage.
     """
 
     def __init__(
-        self,
-        stages: tuple[tuple[int, int, int, int, int], ...],
-        output_stride: int,
-        multi_grid: tuple[int, ...],
+        self, wider: float, deeper: float, output_stride: int, multi_grid: tuple[int, ...]
     ) -> None:
         super().__init__()
         self._conv_stem = SamePadConv2d(3, 32, 3, 2, bias=False)
@@ -69,11 +72,13 @@ class EfficientNetLite(nn.Module):
         self.channels: dict[str, int] = {}
         self._taps: dict[int, str] = {}
         c_in = 32
-        plan = atrous_plan(tuple(s[2] for s in stages), output_stride, first_stride=2)
+        plan = atrous_plan(tuple(s[2] for s in _LITE0), output_stride, first_stride=2)
         for index, ((expansion, kernel, _, width, depth), rates) in enumerate(
-            zip(stages, plan, strict=True)
+            zip(_LITE0, plan, strict=True)
         ):
             stride, first_dilation, dilation = rates
+            width = multiple_of_eight(width * wider)
+            depth = depth if index in (0, 6) else math.ceil(depth * deeper)
             grid = multi_grid if index == 5 and multi_grid else (1,)
             for i in range(depth):
                 rate = (first_dilation if i == 0 else dilation) * grid[i % len(grid)]
@@ -99,7 +104,17 @@ def efficientnet_lite0(output_stride: int, multi_grid: tuple[int, ...]) -> Effic
     """EfficientNet-Lite0: 3.4 million parameters, no squeeze-excite, quantises and compiles
     well.
     """
-    return EfficientNetLite(_LITE0, output_stride, multi_grid)
+    return EfficientNetLite(1.0, 1.0, output_stride, multi_grid)
+
+
+def efficientnet_lite1(output_stride: int, multi_grid: tuple[int, ...]) -> EfficientNetLite:
+    """EfficientNet-Lite1: Lite0 with a tenth more depth, which is one block more a stage."""
+    return EfficientNetLite(1.0, 1.1, output_stride, multi_grid)
+
+
+def efficientnet_lite2(output_stride: int, multi_grid: tuple[int, ...]) -> EfficientNetLite:
+    """EfficientNet-Lite2: as deep as Lite1 and a tenth wider."""
+    return EfficientNetLite(1.1, 1.2, output_stride, multi_grid)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
