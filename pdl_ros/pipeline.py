@@ -96,8 +96,13 @@ class Segmenter:
         return [self.timed(frame)[0] for frame in frames]
 
     @torch.inference_mode()
-    def timed(self, frame: np.ndarray) -> tuple[PanopticResult, StageTimes]:
-        """Segment one frame and say how long each stage took."""
+    def timed(
+        self, frame: np.ndarray, output_size: tuple[int, int] | None = None
+    ) -> tuple[PanopticResult, StageTimes]:
+        """Segment one frame and say how long each stage took.
+
+        `output_size` is the (height, width) of the label maps; None: the frame's.
+        """
         _check_frame(frame)
         marks = [self._now()]
         size = network_size(frame.shape[0], frame.shape[1], self.variant)
@@ -110,7 +115,7 @@ class Segmenter:
             views, valid = self._views(frame, size), None
             heads = average_views(views, size, self.variant.decoder.align_corners)
         marks.append(self._now())
-        result = fuse(heads, self.label_set, self.fusion, frame.shape[:2], valid)
+        result = fuse(heads, self.label_set, self.fusion, output_size or frame.shape[:2], valid)
         marks.append(self._now())
         result = result.cpu()
         marks.append(self._now())
@@ -121,6 +126,18 @@ class Segmenter:
         kernel choice.
         """
         self(np.zeros((height, width, 3), np.uint8))
+
+    def recover(self) -> None:
+        """After a failed frame: hand back what the device's allocator keeps, so that the next one
+        has room.
+        """
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()
+
+    def release(self) -> None:
+        """Give the network's memory back; the segmenter cannot be used after it."""
+        self.engine.release()
+        self.recover()
 
     def _views(self, frame: np.ndarray, size: tuple[int, int]) -> Iterator[View]:
         assert self.augmentation is not None

@@ -23,6 +23,10 @@ class TorchEngine:
         assert isinstance(heads, HeadOutputs)
         return heads
 
+    def release(self) -> None:
+        """Drop the weights."""
+        del self.network
+
 
 def pick_device(name: str) -> torch.device:
     """Return the device called `name`: auto (CUDA where there is one), cpu, cuda or cuda:N."""

@@ -4,90 +4,113 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Sequence
+from typing import Any
 
-import cv2
 import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
+from pdl_ros.node.compressed import compressed_to_rgb
+from pdl_ros.node.encodings import ENCODINGS, Plane, refusal
 
-# Channels of each supported encoding, and the OpenCV conversion to RGB (None: it is RGB).
-_ENCODINGS: dict[str, tuple[int, int | None]] = {
-    'rgb8': (3, None),
-    'bgr8': (3, cv2.COLOR_BGR2RGB),
-    'rgba8': (4, cv2.COLOR_RGBA2RGB),
-    'bgra8': (4, cv2.COLOR_BGRA2RGB),
-    'mono8': (1, cv2.COLOR_GRAY2RGB),
-}
+__all__ = ['ImageWriter', 'compressed_to_rgb', 'planes_of', 'to_rgb']
+
 _OUTPUT_TYPES = {'mono8': (np.uint8, 1), '16UC1': (np.uint16, 1), 'rgb8': (np.uint8, 3)}
 
 
 def to_rgb(message: Image) -> np.ndarray:
     """Return the (H, W, 3) uint8 RGB pixels of an image message; rows may be padded.
 
-    Raises PdlError with one sentence for an unknown encoding or sizes that contradict each other.
+    16-bit samples are cut to their upper byte. The result of an unpadded rgb8 message is a view of
+    its data, so it must not be written to. Raises PdlError with one sentence for an encoding that
+    is not in `ENCODINGS`, and for sizes that contradict each other; no memory is taken before they
+    are checked.
     """
-    if message.encoding not in _ENCODINGS:
+    encoding = ENCODINGS.get(message.encoding)
+    if encoding is None:
+        raise PdlError(refusal(message.encoding))
+    height, width = message.height, message.width
+    if (encoding.even[0] and height % 2) or (encoding.even[1] and width % 2):
+        wanted = 'width and height' if encoding.even[0] else 'a width'
         raise PdlError(
-            f'Encoding {message.encoding!r} is not supported; supported are: '
-            f'{", ".join(_ENCODINGS)}.'
+            f'The image is {width}x{height}, but {message.encoding} stores one colour for '
+            f'neighbouring pixels and takes {wanted} of even size.'
         )
-    channels, conversion = _ENCODINGS[message.encoding]
+    return encoding.rgb(planes_of(message, encoding.planes), bool(message.is_bigendian))
+
+
+def planes_of(message: Image, planes: Sequence[Plane]) -> list[np.ndarray]:
+    """Return (rows, W, pixel) uint8 views of the planes that follow each other in a message.
+
+    Raises PdlError when the image is empty, or `step` or the data too short for its size.
+    """
     height, width, step = message.height, message.width, message.step
     if height == 0 or width == 0:
         raise PdlError(
             f'The image is empty ({width}x{height}); look at what the camera driver publishes.'
         )
-    row = width * channels
-    if step < row:
-        raise PdlError(
-            f'The image has a step of {step} bytes, but a row of {width} {message.encoding} '
-            'pixels takes '
-            f'{row}; the publisher fills `step` wrongly.'
-        )
+    for plane in planes:
+        row = width * plane.pixel
+        if step * plane.steps < row:
+            raise PdlError(
+                f'The image has a step of {step} bytes, but a row of {width} {message.encoding} '
+                f'pixels takes {row // plane.steps}; the publisher fills `step` wrongly.'
+            )
+    data = _bytes(message.data)
+    starts, end = [], 0
+    for plane in planes:
+        starts.append(end)
+        end += height // plane.thinning * plane.steps * step
     # The last row may come without its padding.
-    needed = step * (height - 1) + row
-    if len(message.data) < needed:
+    needed = end - planes[-1].steps * step + width * planes[-1].pixel
+    if len(data) < needed:
         raise PdlError(
-            f'The image holds {len(message.data)} bytes, but {width}x{height} {message.encoding} '
-            'with step '
+            f'The image holds {len(data)} bytes, but {width}x{height} {message.encoding} with step '
             f'{step} takes {needed}; the message was cut short.'
         )
-    data = np.frombuffer(message.data, np.uint8)
-    pixels = np.lib.stride_tricks.as_strided(data, (height, width, channels), (step, channels, 1))
-    if conversion is None:
-        return np.ascontiguousarray(pixels)
-    return cv2.cvtColor(np.ascontiguousarray(pixels), conversion)
+    return [
+        np.ndarray(
+            (height // plane.thinning, width, plane.pixel),
+            np.uint8,
+            data,
+            start,
+            (plane.steps * step, plane.pixel, 1),
+        )
+        for plane, start in zip(planes, starts, strict=True)
+    ]
+
+
+def _bytes(data: Any) -> np.ndarray:
+    """Return the flat uint8 view of whatever holds a message's data: rclpy gives an `array.array`,
+    bag readers a NumPy array.
+    """
+    return np.frombuffer(bytes(data) if isinstance(data, list | tuple) else data, np.uint8)
 
 
 class ImageWriter:
-    """Fill image messages of one topic from one reused buffer.
+    """Fill the image messages of one topic, which are one message filled again and again.
 
-    The buffer is an `array.array`: rclpy takes it as it is, while lists, arrays of NumPy and
-    memoryviews are copied element by element. A message is therefore valid
-    until the next one is made.
+    Its data is an `array.array`, which rclpy sends as it is, while lists, arrays of NumPy and
+    memoryviews are copied element by element. It is filled in place, because the setter of Jazzy's
+    messages copies even an `array.array`. So a message is valid until the next one is made.
     """
 
     def __init__(self, encoding: str) -> None:
         self.encoding = encoding
         self._dtype, self._channels = _OUTPUT_TYPES[encoding]
-        self._buffer = array('B')
+        self._message = Image(encoding=encoding, is_bigendian=int(sys.byteorder == 'big'))
 
     def fill(self, pixels: np.ndarray, header: Header) -> Image:
         """Return a message of (H, W) or (H, W, 3) pixels; values must fit the encoding's type."""
-        height, width = pixels.shape[:2]
-        step = width * self._channels * np.dtype(self._dtype).itemsize
-        if len(self._buffer) != step * height:
-            self._buffer = array('B', bytes(step * height))
-        view = np.frombuffer(self._buffer, self._dtype).reshape(pixels.shape)
+        message = self._message
+        message.header = header
+        message.height, message.width = pixels.shape[:2]
+        message.step = message.width * self._channels * np.dtype(self._dtype).itemsize
+        size = message.step * message.height
+        if len(message.data) != size:
+            message.data = array('B', bytes(size))
+        view = np.frombuffer(message.data, self._dtype).reshape(pixels.shape)
         np.copyto(view, pixels, casting='unsafe')
-        return Image(
-            header=header,
-            height=height,
-            width=width,
-            encoding=self.encoding,
-            step=step,
-            is_bigendian=int(sys.byteorder == 'big'),
-            data=self._buffer,
-        )
+        return message

@@ -13,12 +13,20 @@ from pdl_ros.fusion import PanopticResult
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID, SEMANTIC_VOID
 from pdl_ros.msg import LabelInfo, PanopticInstance, PanopticInstanceArray, SegmentInfo
+from pdl_ros.tracking import Tracks
 
 
 def instance_array(
-    result: PanopticResult, label_set: LabelSet, header: Header, mask_encoding: str
+    result: PanopticResult,
+    label_set: LabelSet,
+    header: Header,
+    mask_encoding: str,
+    tracks: Tracks | None = None,
 ) -> PanopticInstanceArray:
-    """List things, highest score first, and stuff of a result on the host."""
+    """List things, highest score first, and stuff of a result on the host.
+
+    `tracks` are those of its things, in the order of the segment table.
+    """
     height, width = result.panoptic.shape
     message = PanopticInstanceArray(
         header=header,
@@ -29,7 +37,11 @@ def instance_array(
     )
     rows = result.segments.rows()
     instance_map = result.instance.numpy()
-    for row in sorted((r for r in rows if r['is_thing']), key=lambda r: -r['score']):
+    things = [row for row in rows if row['is_thing']]
+    if tracks is not None:
+        for row, track_id, age in zip(things, tracks.track_id, tracks.age, strict=True):
+            row.update(track_id=int(track_id), track_age=int(age))
+    for row in sorted(things, key=lambda r: -r['score']):
         message.instances.append(_instance(row, label_set, instance_map, mask_encoding))
     for row in rows:
         if not row['is_thing']:
@@ -79,6 +91,8 @@ def _instance(
         center_x=center_x,
         center_y=center_y,
         mask_encoding=mask_encoding,
+        track_id=row.get('track_id', 0),
+        track_age=row.get('track_age', 0),
         mask_data=_mask(instance_map, row['instance_id'], (x0, y0, x1, y1), mask_encoding),
     )
 

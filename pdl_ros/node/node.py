@@ -1,188 +1,260 @@
-"""The panoptic node: camera to mailbox, mailbox to worker, worker to publishers."""
+"""The panoptic node: a lifecycle around cameras, one worker and their publishers."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import sys
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import State
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle.node import LifecycleNodeMixin
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.time import Time
-from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
-from pdl_ros.fusion import PanopticResult
-from pdl_ros.msg import FrameTiming, LabelInfo, PanopticInstanceArray
+from pdl_ros.msg import LabelInfo
 from pdl_ros.network.variants import get_variant
-from pdl_ros.node import messages, parameters
-from pdl_ros.node.images import ImageWriter, to_rgb
-from pdl_ros.node.mailbox import Mailbox
-from pdl_ros.pipeline import Segmenter, StageTimes
-from pdl_ros.visualization import overlay
+from pdl_ros.node import diagnostics, messages
+from pdl_ros.node.inbox import Inbox
+from pdl_ros.node.outputs import CameraOutputs
+from pdl_ros.node.parameters import NodeSettings, Parameters
+from pdl_ros.node.reception import Reception
+from pdl_ros.node.stream import CameraStream, Received
+from pdl_ros.node.worker import Worker
+from pdl_ros.pipeline import Segmenter, default_fusion
 
-OUTPUT_QOS = QoSProfile(depth=2)
-"""Label images and messages: reliable, volatile, the last two."""
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class _Received(NamedTuple):
-    message: Image
-    at: float  # steady clock, seconds
+class PanopticNode(LifecycleNodeMixin, Node):
+    """Segment the images of one or more cameras and publish what somebody listens to.
 
-
-class PanopticNode(Node):
-    """Segment every newest frame of `image` and publish what somebody listens to.
-
-    Made in a working state; raises PdlError when a parameter or the weights are wrong. Call `stop`
-    before destroying it.
+    configure: check the parameters, load the network, warm it up, create the outputs. activate:
+    subscribe and work. deactivate: stop. cleanup: give everything back. A failure of configure is
+    one logged sentence and leaves the node to be configured again.
     """
 
     def __init__(self, **node_arguments: Any) -> None:
-        super().__init__('panoptic_node', **node_arguments)
-        self.settings = parameters.declare(self)
-        variant = get_variant(self.settings.variant).name
-        self.segmenter = Segmenter.load(
-            self.settings.weights or variant, self.settings.device, variant
-        )
-        self.segmenter.fusion = self.settings.fusion(self.segmenter.fusion)
-        self.segmenter.warm_up()
-        self.mailbox: Mailbox[_Received] = Mailbox()
-        self.processed = 0
-        self.unreadable = 0
-        self._writers = {
-            'semantic': ImageWriter('mono8'),
-            'instance': ImageWriter('16UC1'),
-            'panoptic': ImageWriter('16UC1'),
-            'overlay': ImageWriter('rgb8'),
-        }
-        self._images = {name: self._publisher(Image, f'~/{name}/image') for name in self._writers}
-        self._instances = self._publisher(PanopticInstanceArray, '~/instances')
-        self._timing = self._publisher(FrameTiming, '~/timing')
-        self._label_info = self._publisher(LabelInfo, '~/label_info', _LATCHED)
-        self._frame_id = ''
-        self._publish_label_info()
-        # On the steady clock: a paused simulation must not silence it.
-        self._timer = self.create_timer(
-            self.settings.label_info_period,
-            self._publish_label_info,
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
-        )
-        self._worker = threading.Thread(target=self._work, name='segmenter', daemon=True)
-        self._worker.start()
-        self._subscription = self._subscribe()
-        self.get_logger().info(
-            f'Ready: {variant} on {self.segmenter.device}, waiting for images on '
-            f'{self._subscription.topic_name} '
-            f'({self.settings.image_qos}), publishing under {self.get_fully_qualified_name()}/.'
-        )
+        Node.__init__(self, 'panoptic_node', **node_arguments)
+        # Transitions may take long; asking for the state meanwhile must not wait for them.
+        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
+        self._answer_impossible_transitions()
+        self._table = Parameters(self)
+        self._settings: NodeSettings | None = None
+        self._segmenter: Segmenter | None = None
+        self._streams: dict[str, CameraStream] = {}
+        self._outputs: dict[str, CameraOutputs] = {}
+        self._inbox: Inbox[Received] | None = None
+        self._worker: Worker | None = None
+        self._reception: Reception | None = None
+        self._label_info: Publisher | None = None
+        self._label_timer: Any = None
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._own_group = MutuallyExclusiveCallbackGroup()
+        self._every(1.0, self._tick)
 
-    def stop(self, timeout: float = 0.8) -> bool:
-        """End the worker; False when a frame still computes after `timeout` seconds."""
-        self.mailbox.close()
-        self._worker.join(timeout)
-        return not self._worker.is_alive()
+    # --- lifecycle --------------------------------------------------------------------------------
 
-    def _publisher(self, message_type: type, topic: str, qos: QoSProfile = OUTPUT_QOS) -> Publisher:
-        return self.create_publisher(
-            message_type,
-            topic,
-            qos,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-
-    def _subscribe(self) -> Any:
-        reliability = (
-            ReliabilityPolicy.RELIABLE
-            if self.settings.image_qos == 'reliable'
-            else qos_profile_sensor_data.reliability
-        )
-        return self.create_subscription(
-            Image,
-            'image',
-            lambda message: self.mailbox.put(_Received(message, time.perf_counter())),
-            QoSProfile(depth=1, reliability=reliability),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-
-    def _work(self) -> None:
-        while (received := self.mailbox.take()) is not None:
-            try:
-                self._process(received)
-            except PdlError as error:
-                self.unreadable += 1
-                self.get_logger().error(f'Frame skipped: {error}', throttle_duration_sec=5.0)
-            except Exception as error:  # a fault of one frame must not end the node
-                if not self.context.ok():
-                    return  # shut down under our hands
-                self.unreadable += 1
-                self.get_logger().error(
-                    f'Frame skipped, {type(error).__name__}: {error}', throttle_duration_sec=5.0
-                )
-
-    def _process(self, received: _Received) -> None:
-        """Segment one frame and publish what is listened to; nothing is computed for nobody."""
-        started = time.perf_counter()
-        listened = {
-            name for name, publisher in self._images.items() if publisher.get_subscription_count()
-        }
-        others = [p for p in (self._instances, self._timing) if p.get_subscription_count()]
-        if not listened and not others:
+    def autostart(self) -> None:
+        """Configure and activate, if the parameter says so; otherwise say what to do."""
+        name = self.get_fully_qualified_name()
+        if not self.get_parameter('autostart').value:
+            self.get_logger().info(
+                f'Unconfigured; to start: ros2 lifecycle set {name} configure, then activate.'
+            )
             return
-        rgb = to_rgb(received.message)
-        decoded = time.perf_counter()
-        result, stages = self.segmenter.timed(rgb)
-        self.processed += 1
-        segmented = time.perf_counter()
-        header = received.message.header
-        for name in self._images:
-            if name in listened:
-                pixels = self._picture(name, rgb, result)
-                self._images[name].publish(self._writers[name].fill(pixels, header))
-        if self._instances in others:
-            encoding = '' if self.settings.mask_encoding == 'none' else self.settings.mask_encoding
-            self._instances.publish(
-                messages.instance_array(result, self.segmenter.label_set, header, encoding)
+        if self.trigger_configure() == _SUCCESS:
+            self.trigger_activate()
+        else:
+            self.get_logger().error(
+                f'Not started. Set the parameter right (ros2 param set {name} ...), then: ros2 '
+                f'lifecycle set {name} configure, then activate.'
             )
-        if self._timing in others:
-            self._timing.publish(
-                self._frame_timing(received, (started, decoded, segmented), stages)
-            )
-        self._frame_id = header.frame_id
 
-    def _picture(self, name: str, rgb: Any, result: PanopticResult) -> Any:
-        if name == 'overlay':
-            return overlay(
-                rgb, result.panoptic.numpy(), self.segmenter.label_set, self.settings.overlay_alpha
-            )
-        return getattr(result, name).numpy()
-
-    def _frame_timing(
-        self, received: _Received, marks: tuple[float, float, float], stages: StageTimes
-    ) -> FrameTiming:
-        started, decoded, segmented = marks
-        now = time.perf_counter()
-        age = self.get_clock().now() - Time.from_msg(
-            received.message.header.stamp, self.get_clock().clock_type
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read parameters, load weights, warm up, advertise."""
+        started = time.perf_counter()
+        try:
+            settings = self._table.read()
+            variant = get_variant(settings.variant).name
+            segmenter = Segmenter.load(settings.weights or variant, settings.device, variant)
+            segmenter.fusion = settings.fusion(default_fusion(segmenter.variant))
+            segmenter.warm_up()
+        except PdlError as error:
+            self.get_logger().fatal(str(error))
+            return _FAILURE
+        except Exception as error:  # a broken driver, no memory: also one sentence
+            self.get_logger().fatal(f'Configure failed, {type(error).__name__}: {error}')
+            return _FAILURE
+        self._settings, self._segmenter = settings, segmenter
+        cameras = settings.cameras or ('',)
+        inbox: Inbox[Received] = Inbox(
+            cameras, settings.policy == 'newest', settings.queue_size, self._wake
         )
-        return FrameTiming(
-            header=received.message.header,
-            queue_age_ms=1e3 * (started - received.at),
-            decode_ms=1e3 * (decoded - started),
-            **stages._asdict(),
-            publish_ms=1e3 * (now - segmented),
-            total_ms=1e3 * (now - received.at),
-            age_ms=age.nanoseconds / 1e6,
-            frames_received=self.mailbox.received,
-            frames_processed=self.processed,
-            frames_dropped=self.mailbox.dropped + self.unreadable,
+        self._inbox = inbox
+        self._streams = {c: CameraStream(self, c, settings, inbox) for c in cameras}
+        self._outputs = {c: CameraOutputs(self, c, settings, segmenter.label_set) for c in cameras}
+        self._label_info = self.create_publisher(
+            LabelInfo,
+            '~/label_info',
+            _LATCHED,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self._publish_label_info()
+        self._label_timer = self._every(settings.label_info_period, self._publish_label_info)
+        self.get_logger().info(
+            f'Configured: {variant} on {segmenter.device} in {time.perf_counter() - started:.1f} s.'
+        )
+        return _SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start the worker, then subscribe."""
+        assert self._segmenter is not None and self._inbox is not None
+        assert self._settings is not None
+        self._inbox.open()
+        self._worker = Worker(
+            self._segmenter,
+            {c: (stream, self._outputs[c]) for c, stream in self._streams.items()},
+            self._inbox,
+            lambda: self._settings,  # type: ignore[arg-type, return-value]
+            lambda sentence: self.get_logger().error(sentence, throttle_duration_sec=5.0),
+        )
+        self._reception = Reception(self, self._streams.values(), self._settings)
+        self.get_logger().info(f'Active: publishing under {self.get_fully_qualified_name()}/.')
+        return _SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and end the worker; loaded weights stay."""
+        self.stop(timeout=60.0)
+        self.get_logger().info('Inactive: no images are taken.')
+        return _SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give back the outputs, the network and its memory."""
+        self._give_back()
+        return _SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """From any state to the end."""
+        self.stop(timeout=0.8)
+        self._give_back()
+        return _SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After an unforeseen error in a transition: back to the beginning."""
+        self.stop(timeout=0.8)
+        self._give_back()
+        return _SUCCESS
+
+    def stop(self, timeout: float) -> bool:
+        """Stop receiving and working; False when a frame still computes after `timeout` seconds."""
+        if self._reception is not None:
+            self._reception.close()
+            self._reception = None
+        worker, self._worker = self._worker, None
+        return worker is None or worker.stop(timeout)
+
+    def _give_back(self) -> None:
+        for outputs in self._outputs.values():
+            outputs.close()
+        self._streams, self._outputs = {}, {}
+        if self._label_timer is not None:
+            self.destroy_timer(self._label_timer)
+            self._label_timer = None
+        if self._label_info is not None:
+            self.destroy_publisher(self._label_info)
+            self._label_info = None
+        if self._segmenter is not None:
+            self._segmenter.release()
+        self._segmenter = self._inbox = self._settings = None
+        gc.collect()
+        if sys.platform == 'linux':
+            # What the network freed lies in the allocator's lists; the system gets it back so.
+            ctypes.CDLL(None).malloc_trim(0)
+
+    # --- parameters -------------------------------------------------------------------------------
+
+    def _check_parameters(self, changes: list[Any]) -> Any:
+        fusion = default_fusion(self._segmenter.variant) if self._segmenter else None
+        result, settings = self._table.check(changes, self._settings is not None, fusion)
+        if settings is not None and self._settings is not None:
+            # The worker reads this once a frame, so a change is seen whole.
+            self._settings = settings
+            for stream in self._streams.values():
+                stream.rate_limit = settings.rate_limit
+        return result
+
+    # --- every second -----------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        if self._reception is not None:
+            self._reception.watch()
+        state = self._state_machine.current_state[1]
+        self._diagnostics.publish(
+            diagnostics.array(
+                self.get_clock().now().to_msg(),
+                self.get_fully_qualified_name(),
+                state,
+                self._segmenter,
+                list(self._streams.values()),
+            )
         )
 
     def _publish_label_info(self) -> None:
-        message = messages.label_info(self.segmenter.label_set, Image().header)
-        message.header.stamp = self.get_clock().now().to_msg()
-        message.header.frame_id = self._frame_id
-        self._label_info.publish(message)
+        publisher, segmenter = self._label_info, self._segmenter
+        if publisher is None or segmenter is None:
+            return
+        frames = [s.books.frame_id for s in self._streams.values()]
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=frames[0] if frames else '')
+        publisher.publish(messages.label_info(segmenter.label_set, header))
+
+    def _every(self, seconds: float, callback: Any) -> Any:
+        # On the steady clock: a paused simulation must not silence it.
+        return self.create_timer(
+            seconds,
+            callback,
+            callback_group=self._own_group,
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
+
+    def _wake(self) -> None:
+        if self.executor is not None:
+            self.executor.wake()
+
+    def _answer_impossible_transitions(self) -> None:
+        # rclpy raises in the executor, and answers nothing, when a transition does not exist in the
+        # present state.
+        service, lock = self._service_change_state, threading.Lock()
+        change_state = service.callback
+
+        def answer(request: Any, response: Any) -> Any:
+            if not lock.acquire(blocking=False):
+                response.success = False
+                return response
+            try:
+                return change_state(request, response)
+            except Exception as error:
+                self.get_logger().error(f'Transition refused: {" ".join(str(error).split())}')
+                response.success = False
+                return response
+            finally:
+                lock.release()
+
+        service.callback = answer
+
+    @property
+    def is_active(self) -> bool:
+        """Whether images are taken."""
+        return bool(self._state_machine.current_state[0] == State.PRIMARY_STATE_ACTIVE)

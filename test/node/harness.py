@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -47,6 +50,8 @@ class Harness:
         self.executor.add_node(self.node)
         self.camera = self.node.create_publisher(Image, 'image', QoSProfile(depth=50))
         self._subscriptions: dict[str, Any] = {}
+        self.fails = False  # whether a configure is meant to fail
+        self._clients: dict[str, Any] = {}
         self._stamp = 0
 
     def listen(self, *outputs: str) -> None:
@@ -92,12 +97,50 @@ class Harness:
         )
         return {name: self.received[name][-1] for name in self._subscriptions}
 
+    def state(self) -> str:
+        """Ask the node for its lifecycle state."""
+        return str(self.call(GetState, 'get_state', GetState.Request()).current_state.label)
+
+    def transition(self, label: str) -> bool:
+        """Ask for a lifecycle transition; False when it is refused or fails."""
+        request = ChangeState.Request()
+        request.transition.label = label
+        return bool(self.call(ChangeState, 'change_state', request).success)
+
+    def set_parameters(self, **values: Any) -> list[str]:
+        """Change parameters one by one; return the reasons of refusals, '' where it was done."""
+        request = SetParameters.Request(
+            parameters=[Parameter(n, value=v).to_parameter_msg() for n, v in values.items()]
+        )
+        results = self.call(SetParameters, 'set_parameters', request).results
+        assert all(result.successful != bool(result.reason) for result in results)
+        return [result.reason for result in results]
+
+    def call(self, kind: Any, service: str, request: Any, timeout: float = START_TIMEOUT) -> Any:
+        """Call a service of the node."""
+        future = self.start_call(kind, service, request)
+        self.wait(future.done, timeout)
+        return future.result()
+
+    def start_call(self, kind: Any, service: str, request: Any) -> Any:
+        """Call a service of the node without waiting for the answer."""
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(kind, f'panoptic_node/{service}')
+        client = self._clients[service]
+        self.wait(client.service_is_ready, START_TIMEOUT)
+        return client.call_async(request)
+
+    def wait_for_log(self, text: str, timeout: float = RESULT_TIMEOUT) -> None:
+        """Wait until the node has said something."""
+        self.wait(lambda: text in self.log(), timeout)
+
     def wait(self, condition: Callable[[], bool], timeout: float = RESULT_TIMEOUT) -> None:
         """Spin until the condition holds; fail with the node's log otherwise."""
         end = time.monotonic() + timeout
         while not condition():
             self.executor.spin_once(timeout_sec=0.05)
             assert self.process.poll() is None, f'the node died:\n{self.log()}'
+            assert self.fails or '[FATAL]' not in self.log(), f'not configured:\n{self.log()}'
             assert time.monotonic() < end, f'timed out after {timeout} s:\n{self.log()}'
 
     def spin(self, seconds: float) -> None:

@@ -13,10 +13,12 @@ from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
 from pdl_ros.node.images import to_rgb
+from pdl_ros.node.parameters import TABLE
 
-from .harness import running, spawn
+from .harness import running
 from .test_topics import message_of, pixels_of
 
+DEFAULTS = {row.name: row.default for row in TABLE}
 GOOD = {'height': 8, 'width': 8, 'encoding': 'rgb8', 'step': 24}
 MALFORMED = {
     "Encoding 'yuv999' is not supported; supported are: rgb8, bgr8, rgba8, bgra8, mono8": Image(
@@ -62,7 +64,7 @@ def test_after_every_malformed_frame_the_next_good_one_is_segmented(
             assert pixels_of(outputs['panoptic/image']).shape == rgb.shape[:2], sentence
             assert outputs['timing'].frames_dropped == count, sentence
         assert [m.header for m in node.received['panoptic/image']] == good
-        assert "Frame skipped: Encoding 'yuv999' is not supported" in node.log()
+        assert "/image: frame skipped: Encoding 'yuv999' is not supported" in node.log()
         assert 'Traceback' not in node.log()
 
 
@@ -129,30 +131,67 @@ def test_control_c_ends_the_node_within_a_second_and_without_a_word_of_python(
         assert 'Traceback' not in node.log()
 
 
-WRONG = {
-    "No variant 'yolo'; there are: camvid_efficientnet_lite0": {'variant': 'yolo'},
+WRONG_FROM_THE_START = {
     "holds weights of variant 'scene_tiny', not of 'camvid_efficientnet_lite0'": {
         'variant': 'camvid_efficientnet_lite0'
     },
-    "No weights '/nowhere/model.safetensors'": {'weights': '/nowhere/model.safetensors'},
-    'is not a readable safetensors file': {'weights': __file__},
-    "No device 'tpu9'": {'device': 'tpu9'},
     'Parameter overlay_alpha is 1.5; it must be a number with a point from 0.0 to 1.0': {
         'overlay_alpha': 1.5
     },
-    "Parameter image_qos is 'best'; it can be sensor_data or reliable": {'image_qos': 'best'},
-    'nms_kernel is 4; it must be odd': {'nms_kernel': 4},
-    'Parameter top_k is': {'top_k': 'many'},
+    "Parameter top_k is 'many'; it must be an integer from -1 to 65535": {'top_k': 'many'},
 }
 
 
-@pytest.mark.parametrize('sentence', WRONG)
-def test_a_wrong_setting_stops_the_start_with_one_sentence_and_status_2(
-    parameters: dict[str, Any], tmp_path: Path, domain: int, sentence: str
+@pytest.mark.parametrize('sentence', WRONG_FROM_THE_START)
+def test_a_wrong_setting_is_one_sentence_and_the_node_waits_to_be_set_right(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, sentence: str, rgb: np.ndarray
 ) -> None:
-    log = tmp_path / 'log.txt'
-    process = spawn({**parameters, **WRONG[sentence]}, log, domain)
-    assert process.wait(120) == 2, log.read_text()
-    assert sentence in log.read_text()
-    assert 'Traceback' not in log.read_text()
-    assert log.read_text().count('[FATAL]') == 1
+    wrong = WRONG_FROM_THE_START[sentence]
+    with running({**parameters, **wrong}, tmp_path / 'log.txt', domain) as node:
+        node.fails = True
+        node.wait_for_log('[FATAL]', 120)
+        assert sentence in node.log()
+        assert 'Traceback' not in node.log()
+        assert node.log().count('[FATAL]') == 1
+        assert node.state() == 'unconfigured'
+        assert node.set_parameters(**{n: parameters.get(n, DEFAULTS[n]) for n in wrong}) == ['']
+        assert node.transition('configure')
+        assert node.transition('activate')
+        node.listen('panoptic/image')
+        assert node.send(message_of(rgb, 'rgb8', node.header()))
+
+
+WRONG = {
+    "No variant 'yolo'; there are: camvid_efficientnet_lite0": {'variant': 'yolo'},
+    "No weights '/nowhere/model.safetensors'": {'weights': '/nowhere/model.safetensors'},
+    'is not a file of weights': {'weights': __file__},
+    "No device 'tpu9'": {'device': 'tpu9'},
+}
+REFUSED = {
+    "Parameter image_qos is 'best'; it can be sensor_data or reliable or auto": {
+        'image_qos': 'best'
+    },
+    'nms_kernel is 4; it must be odd': {'nms_kernel': 4},
+    'rotate is 45; it can be 0, 90, 180 or 270': {'rotate': 45},
+    "output_size is 'huge'": {'output_size': 'huge'},
+    'Parameter cameras names one twice: a': {'cameras': ['a', 'a']},
+}
+
+
+def test_no_wrong_value_stops_a_node_that_is_being_set_up(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
+) -> None:
+    with running({**parameters, 'autostart': False}, tmp_path / 'log.txt', domain) as node:
+        node.fails = True
+        for sentence, wrong in REFUSED.items():
+            assert sentence in node.set_parameters(**wrong)[0]
+        for sentence, wrong in WRONG.items():
+            assert node.set_parameters(**wrong) == ['']
+            assert not node.transition('configure')
+            node.wait_for_log(sentence)
+            assert node.state() == 'unconfigured'
+            (name,) = wrong
+            assert node.set_parameters(**{name: str(parameters[name])}) == ['']
+        assert node.log().count('[FATAL]') == len(WRONG)
+        assert 'Traceback' not in node.log()
+        assert node.transition('configure')

@@ -1,0 +1,182 @@
+"""What the node publishes of one camera's frames."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from pdl_ros.fusion import PanopticResult
+from pdl_ros.labels import LabelSet
+from pdl_ros.msg import FrameTiming, PanopticInstanceArray
+from pdl_ros.node import messages
+from pdl_ros.node.cloud import CloudWriter
+from pdl_ros.node.detections import detections, have_vision_msgs
+from pdl_ros.node.images import ImageWriter
+from pdl_ros.node.parameters import NodeSettings
+from pdl_ros.node.stream import CameraStream, Frame
+from pdl_ros.pipeline import StageTimes
+from pdl_ros.tracking import Tracker, Tracks
+from pdl_ros.visualization import overlay
+
+OUTPUT_QOS = QoSProfile(depth=2)
+"""Label images and messages: reliable, volatile, the last two."""
+_ENCODINGS = {'semantic': 'mono8', 'instance': '16UC1', 'panoptic': '16UC1', 'overlay': 'rgb8'}
+
+
+class CameraOutputs:
+    """The publishers of one camera; `demanded` first, then `publish` what it named."""
+
+    def __init__(
+        self, node: Node, camera: str, settings: NodeSettings, label_set: LabelSet
+    ) -> None:
+        self._node, self._label_set = node, label_set
+        prefix = f'~/{camera}/' if camera else '~/'
+        self._writers = {name: ImageWriter(encoding) for name, encoding in _ENCODINGS.items()}
+        self._publishers: dict[str, Publisher] = {
+            name: self._publisher(Image, f'{prefix}{name}/image') for name in _ENCODINGS
+        }
+        self._publishers['instances'] = self._publisher(PanopticInstanceArray, f'{prefix}instances')
+        self._publishers['timing'] = self._publisher(FrameTiming, f'{prefix}timing')
+        if have_vision_msgs():
+            from vision_msgs.msg import Detection2DArray
+
+            self._publishers['detections'] = self._publisher(
+                Detection2DArray, f'{prefix}detections'
+            )
+        if settings.points != 'none':
+            self._publishers['points'] = self._publisher(PointCloud2, f'{prefix}points')
+        self._cloud = CloudWriter(settings.points == 'organised')
+        self._tracker = Tracker()
+        self._camera_info = self._publisher(CameraInfo, f'{prefix}semantic/camera_info')
+
+    def close(self) -> None:
+        """Destroy the publishers."""
+        for publisher in (*self._publishers.values(), self._camera_info):
+            self._node.destroy_publisher(publisher)
+        self._publishers.clear()
+
+    def demanded(self, settings: NodeSettings) -> frozenset[str]:
+        """Return the outputs that are wanted now; without any, a frame costs nothing."""
+        return frozenset(
+            name
+            for name, publisher in self._publishers.items()
+            if name in settings.outputs and publisher.get_subscription_count()
+        )
+
+    def publish(
+        self,
+        stream: CameraStream,
+        frame: Frame,
+        result: PanopticResult,
+        stages: StageTimes,
+        demanded: frozenset[str],
+        settings: NodeSettings,
+    ) -> None:
+        """Publish the demanded outputs of a frame, all under its own header."""
+        segmented = time.perf_counter()
+        tracks = None
+        if settings.tracking:
+            tracks = self._track(frame, result)
+            result = _with_track_ids(result, tracks)
+        for name in _ENCODINGS.keys() & demanded:
+            pixels = self._picture(name, frame.rgb, result, settings.overlay_alpha)
+            self._publishers[name].publish(self._writers[name].fill(pixels, frame.header))
+        if 'instances' in demanded:
+            encoding = '' if settings.mask_encoding == 'none' else settings.mask_encoding
+            self._publishers['instances'].publish(
+                messages.instance_array(result, self._label_set, frame.header, encoding, tracks)
+            )
+        if 'detections' in demanded:
+            self._publishers['detections'].publish(
+                detections(result, self._label_set, frame.header, tracked=settings.tracking)
+            )
+        if 'points' in demanded:
+            self._publish_points(stream, frame, result)
+        self._publish_camera_info(stream, frame, result)
+        now = time.perf_counter()
+        stream.books.published(frame.header.frame_id, now, now - frame.received_at)
+        if 'timing' in demanded:
+            self._publishers['timing'].publish(
+                FrameTiming(
+                    header=frame.header,
+                    queue_age_ms=1e3 * (frame.started_at - frame.received_at),
+                    decode_ms=1e3 * (frame.decoded_at - frame.started_at),
+                    **stages._asdict(),
+                    publish_ms=1e3 * (now - segmented),
+                    total_ms=1e3 * (now - frame.received_at),
+                    age_ms=1e3 * stream.age(frame.header),
+                    frames_received=stream.received,
+                    frames_processed=stream.books.processed,
+                    frames_dropped=stream.overtaken + stream.books.lost,
+                )
+            )
+
+    def _track(self, frame: Frame, result: PanopticResult) -> Tracks:
+        stamp = frame.header.stamp
+        tracks = self._tracker.update(result, stamp.sec * 10**9 + stamp.nanosec)
+        if tracks.reset:
+            self._node.get_logger().info(f'Tracking starts anew: {tracks.reset}.')
+        return tracks
+
+    def _picture(
+        self, name: str, rgb: np.ndarray, result: PanopticResult, alpha: float
+    ) -> np.ndarray:
+        if name != 'overlay':
+            return getattr(result, name).numpy()
+        height, width = result.panoptic.shape
+        if rgb.shape[:2] != (height, width):
+            rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+        return overlay(rgb, result.panoptic.numpy(), self._label_set, alpha)
+
+    def _publish_points(self, stream: CameraStream, frame: Frame, result: PanopticResult) -> None:
+        depth, info = stream.depth_of(frame), stream.camera_info
+        if depth is None or info is None:
+            self._node.get_logger().warning(
+                f'No points: {"depth" if depth is None else "camera_info"} has not arrived for '
+                f'{stream.topic}.',
+                throttle_duration_sec=5.0,
+            )
+            return
+        maps = result.semantic.numpy(), result.instance.numpy()
+        self._publishers['points'].publish(
+            self._cloud.fill(depth, info, frame.rgb, *maps, depth.header)
+        )
+
+    def _publish_camera_info(
+        self, stream: CameraStream, frame: Frame, result: PanopticResult
+    ) -> None:
+        info = stream.camera_info
+        if info is None or not self._camera_info.get_subscription_count():
+            return
+        height, width = result.panoptic.shape
+        changed = stream.geometry.camera_info_for(info, (height, width))
+        changed.header = frame.header
+        self._camera_info.publish(changed)
+
+    def _publisher(self, message_type: type, topic: str) -> Any:
+        return self._node.create_publisher(
+            message_type,
+            topic,
+            OUTPUT_QOS,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+
+def _with_track_ids(result: PanopticResult, tracks: Tracks) -> PanopticResult:
+    """Return the result with track ids in place of running ids; the 16-bit images hold 65535."""
+    table = result.segments
+    ids = table.instance_id.clone()
+    ids[table.is_thing] = torch.from_numpy((tracks.track_id.astype(np.int64) - 1) % 65535 + 1).int()
+    relabelled = tracks.relabel(result.instance.numpy(), np.uint16).astype(np.int32)
+    return result._replace(
+        instance=torch.from_numpy(relabelled), segments=table._replace(instance_id=ids)
+    )

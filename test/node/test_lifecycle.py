@@ -1,0 +1,120 @@
+"""The node under a lifecycle manager: each state does what it says, and costs what it should."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lifecycle_msgs.srv import ChangeState
+
+from .harness import Harness, running
+from .test_topics import message_of
+
+
+def memory_of(node: Harness) -> int:
+    """Return the resident memory of the node's process, in bytes."""
+    pages = Path(f'/proc/{node.process.pid}/statm').read_text().split()[1]
+    return int(pages) * os.sysconf('SC_PAGE_SIZE')
+
+
+def hears_nothing(node: Harness, rgb: np.ndarray) -> bool:
+    before = len(node.received['panoptic/image'])
+    node.camera.publish(message_of(rgb, 'rgb8', node.header()))
+    node.spin(1.0)
+    return len(node.received['panoptic/image']) == before
+
+
+def test_a_manager_leads_the_node_through_all_its_states(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
+) -> None:
+    with running({**parameters, 'autostart': False}, tmp_path / 'log.txt', domain) as node:
+        assert node.state() == 'unconfigured'
+        assert 'ros2 lifecycle set /panoptic_node configure, then activate' in node.log()
+        assert not node.transition('activate')  # impossible now; refused, and the node lives
+        assert node.state() == 'unconfigured'
+        assert node.camera.get_subscription_count() == 0
+        for _ in range(2):
+            assert node.transition('configure')
+            assert node.state() == 'inactive'
+            assert node.camera.get_subscription_count() == 0
+            for _ in range(2):
+                assert node.transition('activate')
+                node.listen('panoptic/image')
+                assert node.send(message_of(rgb, 'rgb8', node.header()))
+                assert node.transition('deactivate')
+                assert hears_nothing(node, rgb)
+                node.deafen('panoptic/image')
+            assert node.transition('cleanup')
+            assert node.node.count_publishers('/panoptic_node/panoptic/image') == 0
+        assert node.transition('shutdown')
+        assert node.state() == 'finalized'
+        assert node.interrupt()[0] == 0
+        assert 'Traceback' not in node.log()
+
+
+def test_the_node_answers_while_it_loads_its_network(
+    parameters: dict[str, Any], tmp_path: Path, domain: int
+) -> None:
+    big = {'variant': 'camvid_efficientnet_lite0', 'device': 'cpu', 'autostart': False}
+    with running(big, tmp_path / 'log.txt', domain) as node:
+        assert node.state() == 'unconfigured'
+        request = ChangeState.Request()
+        request.transition.label = 'configure'
+        configured = node.start_call(ChangeState, 'change_state', request)
+        seen = set()
+        while not configured.done():
+            asked = time.monotonic()
+            seen.add(node.state())
+            assert time.monotonic() - asked < 2.0
+        assert 'configuring' in seen
+        assert configured.result().success
+
+
+def test_twenty_configurations_leave_no_memory_behind(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
+) -> None:
+    with running({**parameters, 'autostart': False}, tmp_path / 'log.txt', domain) as node:
+        sizes = []
+        for _ in range(20):
+            assert node.transition('configure')
+            assert node.transition('activate')
+            assert node.transition('deactivate')
+            assert node.transition('cleanup')
+            sizes.append(memory_of(node))
+        # The first cycles fill what PyTorch, DDS and Python keep for good.
+        assert sizes[-1] < 1.02 * sizes[3], [round(size / 1e6) for size in sizes]
+
+
+def test_a_live_parameter_changes_the_next_frame_and_the_others_say_what_to_do(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
+) -> None:
+    with running(parameters, tmp_path / 'log.txt', domain) as node:
+        node.listen('instances', 'overlay/image')
+        image = message_of(rgb, 'rgb8', node.header())
+        before = node.send(image)
+        assert before['instances'].instances
+        assert before['instances'].instances[0].mask_encoding == 'coco_rle'
+        changes = {'overlay_alpha': 0.0, 'top_k': 1, 'mask_encoding': 'none'}
+        assert node.set_parameters(**changes) == ['', '', '']
+        after = node.send(image)
+        assert not after['instances'].instances
+        assert bytes(after['overlay/image'].data) != bytes(before['overlay/image'].data)
+
+        refused = node.set_parameters(variant='cityscapes_r52', nms_kernel=4, outputs=['smell'])
+        assert 'variant takes effect at configure: deactivate and clean the node up' in refused[0]
+        assert 'nms_kernel is 4; it must be odd' in refused[1]
+        assert "outputs is ['smell']; it can be semantic or instance" in refused[2]
+        assert 'top_k' in node.set_parameters(top_k=-7)[0]
+        assert node.set_parameters(top_k=-1, overlay_alpha=0.5) == ['', '']
+        again = node.send(image)
+        assert len(again['instances'].instances) == len(before['instances'].instances)
+
+        assert node.set_parameters(outputs=['overlay']) == ['']
+        count = len(node.received['instances'])
+        node.camera.publish(image)
+        node.wait(lambda: len(node.received['overlay/image']) == 4)
+        node.spin(0.5)
+        assert len(node.received['instances']) == count
