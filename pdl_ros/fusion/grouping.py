@@ -10,10 +10,10 @@ from torch import Tensor
 
 def group_pixels(centers: Tensor, offset: Tensor, thing_pixels: Tensor) -> Tensor:
     """Return for M thing pixels the index 1..K of their centre, (M,) int64; 0 for all when there is
-    none.
+    no centre, and for pixels whose offset is NaN or infinite.
 
     centers (K, 2) as (y, x); offset (2, H, W) as (dy, dx) pixels; thing_pixels (M, 2) int64 as (y,
-    x). Ties go to the centre that comes first.
+    x). Ties go to the centre that comes first. Offsets may point outside the image.
     """
     nearest = torch.zeros(len(thing_pixels), dtype=torch.int64, device=offset.device)
     if not len(centers):
@@ -29,6 +29,6 @@ def group_pixels(centers: Tensor, offset: Tensor, thing_pixels: Tensor) -> Tenso
         closer = distance < best
         best = torch.where(closer, distance, best)
         nearest = torch.where(closer, index + 1, nearest)
-    # Offsets of NaN or infinity are close to nothing; the published argmin gives such pixels the
-    # first centre.
-    return nearest.clamp(min=1)
+    # So far away that float32 has no number for any distance: all tie, the first centre wins.
+    nearest = nearest.clamp(min=1)
+    return torch.where(target_y.isfinite() & target_x.isfinite(), nearest, 0)
