@@ -20,7 +20,6 @@ from pdl_ros.errors import PdlError
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
 from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
-from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import STRIDE, PanopticDeepLab
 from pdl_ros.network.variants import Variant
 

@@ -1,6 +1,8 @@
-"""The fusion of a frame or a batch: the one entry."""
+"""The fusion of a frame or a batch: the one entry, on whatever device the heads are."""
 
 from __future__ import annotations
+
+import torch
 
 from pdl_ros.fusion.plain import fuse_plain
 from pdl_ros.fusion.result import PanopticResult
@@ -20,7 +22,37 @@ def fuse(
 
     `valid` is the (height, width) of the part of the network's input, from its top left, that the
     label maps cover; the rest is padding. None: there is none.
+
+    What is merged how is told by `plain.fuse_plain`; this gives the same maps, pixel for pixel, and
+    the same table, with scores to 1e-5. Heads may be of any float type and memory format. What is
+    NaN or infinite is no evidence: other classes win, no centre stands there, and what is left
+    without class, centre or offset is void. So are the instances of a class beyond the
+    ``label_divisor - 1`` that its ids have room for, in reading order of their centres.
     """
     if len(heads.semantic) != 1:
-        raise ValueError(f'fuse takes one frame at a time, not a batch of {len(heads.semantic)}')
-    return fuse_plain(heads, label_set, settings, size, valid)
+        raise ValueError(
+            f'fuse takes one frame at a time, not a batch of {len(heads.semantic)}; '
+            'fuse_batch takes any number'
+        )
+    return fuse_batch(heads, label_set, settings, size, valid)[0]
+
+
+@torch.inference_mode()
+def fuse_batch(
+    heads: HeadOutputs,
+    label_set: LabelSet,
+    settings: FusionSettings,
+    size: tuple[int, int],
+    valid: tuple[int, int] | None = None,
+) -> list[PanopticResult]:
+    """Do what `fuse` does for each of N frames of the same size."""
+    # Imported where they are used: a machine with a GPU needs no numba, one without no Triton.
+    if heads.semantic.device.type == 'cpu':
+        from pdl_ros.fusion.fuse_cpu import fuse_cpu
+
+        return fuse_cpu(heads, label_set, settings, size, valid)
+    logits, heatmaps, offsets = (head.split(1) for head in heads[:3])
+    return [
+        fuse_plain(HeadOutputs(*frame, heads.stride), label_set, settings, size, valid)
+        for frame in zip(logits, heatmaps, offsets, strict=True)
+    ]

@@ -25,7 +25,9 @@ def group_pixels(centers: Tensor, offset: Tensor, thing_pixels: Tensor) -> Tenso
     # A running minimum needs M numbers where the published distance tensor needs K·H·W, and gives
     # the same ids.
     for index, (y, x) in enumerate(centers.to(target_y.dtype)):
-        distance = torch.sqrt((y - target_y).square() + (x - target_x).square())
+        square = (y - target_y).square() + (x - target_x).square()
+        # By way of float64, as PyTorch's float32 root may be one unit off, which breaks ties.
+        distance = torch.sqrt(square.double()).float()
         closer = distance < best
         best = torch.where(closer, distance, best)
         nearest = torch.where(closer, index + 1, nearest)

@@ -1,0 +1,1 @@
+"""Benchmarks that users run too, each beside a plain version."""
