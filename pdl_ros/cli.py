@@ -26,6 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+bench = typer.Typer(help='Time the parts beside plain versions of them.', no_args_is_help=True)
+app.add_typer(bench, name='bench')
+
 Weights = Annotated[str, typer.Option(help='Name of a shipped variant, or a checkpoint file.')]
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')]
 Data = Annotated[
@@ -182,6 +185,27 @@ def variants() -> None:
             'shipped' if shipped else '-',
         )
     Console().print(table)
+
+
+@bench.command('fusion')
+def bench_fusion(
+    json_file: Annotated[
+        Path | None, typer.Option('--json', help='Also write the results here.')
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help='Frames timed in each case.')] = 30,
+    published: Annotated[
+        bool, typer.Option(help='Also time the published algorithm: minutes, and gigabytes.')
+    ] = True,
+) -> None:
+    """Time the fusion at 512×1024 and 1024×2048, beside the published algorithm in PyTorch."""
+    import json
+
+    from pdl_ros.bench import fusion
+
+    results = fusion.bench_fusion(repeats, published)
+    fusion.print_results(results)
+    if json_file is not None:
+        json_file.write_text(json.dumps(results, indent=1) + '\n')
 
 
 @app.callback(invoke_without_command=True)
