@@ -8,10 +8,13 @@ PYTHON ?= python3
 SETUP = $(PYTHON) scripts/setup_env.py
 RUN = $(SETUP) run --
 
-.PHONY: demo test lint types setup shell clean
+.PHONY: demo bench test lint types setup shell clean
 
 demo:
 	@$(RUN) pdl_ros demo $(ARGS)
+
+bench:
+	@$(RUN) pdl_ros bench fusion $(ARGS)
 
 test:
 	@$(RUN) python -m pytest $(ARGS)

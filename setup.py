@@ -22,6 +22,7 @@ EXTRAS = {
         'pytest-timeout',
         'ruff',
         'torchmetrics',
+        "triton; sys_platform == 'linux' and platform_machine == 'x86_64'",
         'types-PyYAML',
     ],
 }
@@ -40,6 +41,7 @@ setup(
     package_data={'': ['*.yaml', '*.json', '*.safetensors', '*.npz', '*.mp4', '*.png', '*.jpg']},
     python_requires='>=3.10,<3.13',
     install_requires=[
+        'numba>=0.60',
         'numpy',
         'opencv-python-headless<5',
         'pycocotools',

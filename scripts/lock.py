@@ -14,7 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ('3.10', '3.11', '3.12')
 DISTROS = ('jazzy', 'kilted')
-CUDA = ('nvidia-', 'cuda-', 'triton')  # what the CUDA build of PyTorch brings along
+CUDA = ('nvidia-', 'cuda-')  # what the CUDA build of PyTorch brings along
+X86 = ('triton',)  # packages without wheels for every processor
 
 Pins = dict[str, dict[str, str]]  # project -> version of Python -> version
 
@@ -65,7 +66,9 @@ def pin_lines(pins: Pins) -> list[str]:
     """One line where all Pythons agree, else one with a marker for each version of Python."""
     lines = []
     for name, versions in pins.items():
-        if len(versions) == len(PYTHONS) and len(set(versions.values())) == 1:
+        if name in X86 and len(set(versions.values())) == 1:
+            lines.append(f"{name}=={versions[PYTHONS[0]]}; platform_machine == 'x86_64'")
+        elif len(versions) == len(PYTHONS) and len(set(versions.values())) == 1:
             lines.append(f'{name}=={versions[PYTHONS[0]]}')
         else:
             lines += [f"{name}=={v}; python_version == '{p}'" for p, v in versions.items()]

@@ -2,8 +2,16 @@
 3.5).
 """
 
-from pdl_ros.fusion.fuse import fuse
+from pdl_ros.fusion.fuse import fuse, fuse_batch
+from pdl_ros.fusion.plain import fuse_plain
 from pdl_ros.fusion.result import PanopticResult, SegmentTable
 from pdl_ros.fusion.settings import FusionSettings
 
-__all__ = ['FusionSettings', 'PanopticResult', 'SegmentTable', 'fuse']
+__all__ = [
+    'FusionSettings',
+    'PanopticResult',
+    'SegmentTable',
+    'fuse',
+    'fuse_batch',
+    'fuse_plain',
+]

@@ -1,23 +1,16 @@
-"""The fusion of one frame, step by step as the paper tells it."""
+"""The fusion of a frame or a batch: the one entry, on whatever device the heads are."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from pdl_ros.fusion.centers import find_centers
-from pdl_ros.fusion.grouping import group_pixels
-from pdl_ros.fusion.result import PanopticResult, SegmentTable
-from pdl_ros.fusion.sampling import sample, sampling_axes
-from pdl_ros.fusion.scores import score_instances
+from pdl_ros.fusion.plain import fuse_plain
+from pdl_ros.fusion.result import PanopticResult
 from pdl_ros.fusion.settings import FusionSettings
-from pdl_ros.fusion.voting import majority_vote, number_within_class
 from pdl_ros.labels import LabelSet
-from pdl_ros.labels.label_set import PANOPTIC_VOID
 from pdl_ros.network.heads import HeadOutputs
 
 
-@torch.inference_mode()
 def fuse(
     heads: HeadOutputs,
     label_set: LabelSet,
@@ -30,127 +23,36 @@ def fuse(
     `valid` is the (height, width) of the part of the network's input, from its top left, that the
     label maps cover; the rest is padding. None: there is none.
 
-    All steps run at the output size, on the device of the heads. Section 3.3 of the paper; ties and
-    limits are those of the published PyTorch code.
+    What is merged how is told by `plain.fuse_plain`; this gives the same maps, pixel for pixel, and
+    the same table, with scores to 1e-5. Heads may be of any float type and memory format. What is
+    NaN or infinite is no evidence: other classes win, no centre stands there, and what is left
+    without class, centre or offset is void. So are the instances of a class beyond the
+    ``label_divisor - 1`` that its ids have room for, in reading order of their centres.
     """
     if len(heads.semantic) != 1:
-        raise ValueError(f'fuse takes one frame at a time, not a batch of {len(heads.semantic)}')
-    axes = sampling_axes(heads, size, valid, settings.align_corners)
-    logits, heatmap, offset = (sample(h[0].float(), axes) for h in heads[:3])
-    heatmap = heatmap[0]
-    kernel, stuff_area = settings.nms_kernel, settings.stuff_area
-    if settings.rescale:
-        scale_y, scale_x = (axis.scale for axis in axes)
-        offset = offset * offset.new_tensor([scale_y, scale_x]).view(2, 1, 1)
-        length = (scale_y * scale_x) ** 0.5
-        kernel, stuff_area = 2 * round((kernel // 2) * length) + 1, round(stuff_area * length**2)
-
-    semantic = logits.argmax(0)
-    is_thing = torch.zeros(label_set.num_classes, dtype=torch.bool, device=semantic.device)
-    is_thing[list(label_set.thing_ids)] = True
-    thing_mask = is_thing[semantic]
-    pixels = torch.nonzero(thing_mask)
-    centers = find_centers(heatmap, settings.center_threshold, kernel, settings.top_k)
-    nearest = group_pixels(centers, offset, pixels)
-    things, running, panoptic_ids = _thing_rows(
-        pixels, nearest, centers, semantic, logits, heatmap, label_set, settings
-    )
-    stuff, stuff_ids = _stuff_rows(semantic, thing_mask, is_thing, stuff_area, label_set)
-
-    instance = torch.zeros(size, dtype=torch.int32, device=semantic.device)
-    panoptic = stuff_ids[semantic]
-    if len(centers):
-        at = pixels.unbind(1)
-        instance[at] = running[nearest]
-        panoptic[at] = panoptic_ids[nearest]
-    segments = SegmentTable(*(torch.cat(pair) for pair in zip(things, stuff, strict=True)))
-    return PanopticResult(semantic.to(torch.uint8), instance, panoptic, segments)
+        raise ValueError(
+            f'fuse takes one frame at a time, not a batch of {len(heads.semantic)}; '
+            'fuse_batch takes any number'
+        )
+    return fuse_batch(heads, label_set, settings, size, valid)[0]
 
 
-def _thing_rows(
-    pixels: Tensor,
-    nearest: Tensor,
-    centers: Tensor,
-    semantic: Tensor,
-    logits: Tensor,
-    heatmap: Tensor,
+@torch.inference_mode()
+def fuse_batch(
+    heads: HeadOutputs,
     label_set: LabelSet,
     settings: FusionSettings,
-) -> tuple[SegmentTable, Tensor, Tensor]:
-    """Return the table of the instances that own pixels, and two maps from centre index 0..K to
-    label values.
-    """
-    ys, xs = pixels.unbind(1)
-    count = len(centers)
-    if not count:  # things without any centre stay void, as published
-        ys, xs, nearest, pixels = ys[:0], xs[:0], nearest[:0], pixels[:0]
-    all_classes, all_areas = majority_vote(nearest, semantic[ys, xs], count, label_set.num_classes)
-    found = torch.nonzero(all_areas)[:, 0]
-    # An id has room for label_divisor - 1 instances of a class; what is beyond them is void.
-    numbers = number_within_class(all_classes[found], label_set.num_classes)
-    fits = numbers < label_set.label_divisor
-    kept, numbers = found[fits], numbers[fits]
-    classes, area, at = all_classes[kept], all_areas[kept], centers[kept]
-    running = torch.zeros(count + 1, dtype=torch.int32, device=pixels.device)
-    running[kept + 1] = torch.arange(1, len(kept) + 1, dtype=torch.int32, device=pixels.device)
-    row = running[nearest].long() - 1
-    if len(kept) < len(found):
-        own = row >= 0
-        ys, xs, row, pixels = ys[own], xs[own], row[own], pixels[own]
-    ids = (classes * label_set.label_divisor + numbers).int()
-    panoptic_ids = torch.full((count + 1,), PANOPTIC_VOID, dtype=torch.int32, device=pixels.device)
-    panoptic_ids[kept + 1] = ids
-    scores = score_instances(
-        heatmap, logits[:, ys, xs], pixels, row, classes, at, settings.objectness
-    )
-    table = SegmentTable(
-        id=ids,
-        class_id=classes.int(),
-        is_thing=torch.ones_like(classes, dtype=torch.bool),
-        instance_id=running[kept + 1],
-        area=area.int(),
-        score=scores.score,
-        objectness=scores.objectness,
-        class_score=scores.class_score,
-        box=_boxes(ys, xs, row, len(kept)),
-        center=at.flip(1).float(),
-    )
-    return table, running, panoptic_ids
+    size: tuple[int, int],
+    valid: tuple[int, int] | None = None,
+) -> list[PanopticResult]:
+    """Do what `fuse` does for each of N frames of the same size."""
+    # Imported where they are used: a machine with a GPU needs no numba, one without no Triton.
+    if heads.semantic.device.type == 'cpu':
+        from pdl_ros.fusion.fuse_cpu import fuse_cpu
 
-
-def _stuff_rows(
-    semantic: Tensor, thing_mask: Tensor, is_thing: Tensor, stuff_area: int, label_set: LabelSet
-) -> tuple[SegmentTable, Tensor]:
-    """Return the table of stuff large enough to count, and the (C,) int32 map from class to
-    panoptic id.
-    """
-    area = torch.bincount(semantic[~thing_mask], minlength=label_set.num_classes)
-    kept = torch.nonzero((area >= max(stuff_area, 1)) & ~is_thing)[:, 0]
-    ids = (kept * label_set.label_divisor).int()
-    panoptic_ids = torch.full(
-        (label_set.num_classes,), PANOPTIC_VOID, dtype=torch.int32, device=semantic.device
-    )
-    panoptic_ids[kept] = ids
-    none = torch.zeros(len(kept), device=semantic.device)
-    table = SegmentTable(
-        id=ids,
-        class_id=kept.int(),
-        is_thing=none.bool(),
-        instance_id=none.int(),
-        area=area[kept].int(),
-        score=none,
-        objectness=none,
-        class_score=none,
-        box=none.int()[:, None].repeat(1, 4),
-        center=none[:, None].repeat(1, 2),
-    )
-    return table, panoptic_ids
-
-
-def _boxes(ys: Tensor, xs: Tensor, row: Tensor, count: int) -> Tensor:
-    """(count, 4) int32 of (x0, y0, x1, y1), the last two exclusive."""
-    sides = []
-    for values, reduce in ((xs, 'amin'), (ys, 'amin'), (xs + 1, 'amax'), (ys + 1, 'amax')):
-        side = torch.zeros(count, dtype=torch.int64, device=xs.device)
-        sides.append(side.scatter_reduce(0, row, values, reduce, include_self=False))
-    return torch.stack(sides, 1).int()
+        return fuse_cpu(heads, label_set, settings, size, valid)
+    logits, heatmaps, offsets = (head.split(1) for head in heads[:3])
+    return [
+        fuse_plain(HeadOutputs(*frame, heads.stride), label_set, settings, size, valid)
+        for frame in zip(logits, heatmaps, offsets, strict=True)
+    ]

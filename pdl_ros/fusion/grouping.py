@@ -10,10 +10,10 @@ from torch import Tensor
 
 def group_pixels(centers: Tensor, offset: Tensor, thing_pixels: Tensor) -> Tensor:
     """Return for M thing pixels the index 1..K of their centre, (M,) int64; 0 for all when there is
-    none.
+    no centre, and for pixels whose offset is NaN or infinite.
 
     centers (K, 2) as (y, x); offset (2, H, W) as (dy, dx) pixels; thing_pixels (M, 2) int64 as (y,
-    x). Ties go to the centre that comes first.
+    x). Ties go to the centre that comes first. Offsets may point outside the image.
     """
     nearest = torch.zeros(len(thing_pixels), dtype=torch.int64, device=offset.device)
     if not len(centers):
@@ -25,10 +25,12 @@ def group_pixels(centers: Tensor, offset: Tensor, thing_pixels: Tensor) -> Tenso
     # A running minimum needs M numbers where the published distance tensor needs K·H·W, and gives
     # the same ids.
     for index, (y, x) in enumerate(centers.to(target_y.dtype)):
-        distance = torch.sqrt((y - target_y).square() + (x - target_x).square())
+        square = (y - target_y).square() + (x - target_x).square()
+        # By way of float64, as PyTorch's float32 root may be one unit off, which breaks ties.
+        distance = torch.sqrt(square.double()).float()
         closer = distance < best
         best = torch.where(closer, distance, best)
         nearest = torch.where(closer, index + 1, nearest)
-    # Offsets of NaN or infinity are close to nothing; the published argmin gives such pixels the
-    # first centre.
-    return nearest.clamp(min=1)
+    # So far away that float32 has no number for any distance: all tie, the first centre wins.
+    nearest = nearest.clamp(min=1)
+    return torch.where(target_y.isfinite() & target_x.isfinite(), nearest, 0)

@@ -29,6 +29,11 @@ class SegmentTable(NamedTuple):
     box: Tensor
     center: Tensor
 
+    def compact(self) -> SegmentTable:
+        """Leave out the rows whose id is -1."""
+        kept = self.id >= 0
+        return SegmentTable(*(column[kept] for column in self))
+
     def rows(self) -> list[dict[str, Any]]:
         """Return the table row by row, as plain Python values by column name."""
         # Column by column: one conversion a column instead of one a cell.

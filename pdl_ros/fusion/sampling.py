@@ -9,6 +9,13 @@ from torch import Tensor
 
 from pdl_ros.network.heads import HeadOutputs
 
+LARGEST = 1e18
+"""Head values beyond ±this count as this: sums and squares of samples stay finite."""
+NO_EVIDENCE = -1e30
+"""The logit of a sample that is NaN or infinite; see `usable`."""
+LEAST_EVIDENCE = -1e20
+"""A sampled logit must exceed this to speak for its class: below, a NO_EVIDENCE took part."""
+
 
 class Axis(NamedTuple):
     """Where the pixels of one output axis sample the heads: value = (1 - weight) × head[lower] +
@@ -45,6 +52,17 @@ def sampling_axes(
         for s, n, e in zip(size, samples, extent, strict=True)
     )
     return vertical, horizontal
+
+
+def usable(head: Tensor, otherwise: float) -> Tensor:
+    """Return a head as float32 within ±LARGEST, `otherwise` in place of NaN and infinity.
+
+    A diverged or half-loaded network must cost the pixels it spoils, not the frame: `otherwise` is
+    NO_EVIDENCE for logits (other classes win), 0 for the heatmap (never a centre), NaN for offsets
+    (it spreads to every pixel sampled from it, which then belongs to no instance).
+    """
+    head = head.float()
+    return torch.where(head.isfinite(), head.clamp(-LARGEST, LARGEST), otherwise)
 
 
 def sample(head: Tensor, axes: tuple[Axis, Axis]) -> Tensor:

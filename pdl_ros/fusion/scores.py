@@ -1,4 +1,4 @@
-"""Instance scores: Score = Objectness × Class (paper, section 3.5)."""
+"""Instance scores: Score = Objectness × Class (paper, section 3.5), or one of the two."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from pdl_ros.fusion.settings import FusionSettings
 
 
 class Scores(NamedTuple):
@@ -23,7 +25,7 @@ def score_instances(
     instance: Tensor,
     classes: Tensor,
     centers: Tensor,
-    objectness: str,
+    settings: FusionSettings,
 ) -> Scores:
     """Score K instances from their M pixels.
 
@@ -37,12 +39,19 @@ def score_instances(
     own = logits.gather(0, classes[instance][None])[0]
     probability = torch.exp(own - logits.logsumexp(0))
     class_score = (_sum_by(instance, probability, count) / area).float()
-    if objectness == 'mask_centroid':
+    if settings.objectness == 'mask_centroid':
         centers = torch.stack(
             [_sum_by(instance, axis, count) / area for axis in pixels.unbind(1)], 1
         ).long()
     at_center = heatmap[centers[:, 0], centers[:, 1]]
-    return Scores(at_center * class_score, at_center, class_score)
+    return Scores(combine(at_center, class_score, settings.score), at_center, class_score)
+
+
+def combine(objectness: Tensor, class_score: Tensor, score: str) -> Tensor:
+    """Return the score that `FusionSettings.score` asks for."""
+    if score == 'both':
+        return objectness * class_score
+    return class_score if score == 'semantic' else objectness
 
 
 def _sum_by(index: Tensor, values: Tensor, count: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pdl_ros.errors import PdlError
 
@@ -23,7 +23,11 @@ class FusionSettings:
     """A stuff class covering fewer pixels becomes void."""
     objectness: str = 'center'
     """Where the heatmap is read for an instance's score: at its detected `center` (paper, section
-    3.5), or at its `mask_centroid` (detectron2)."""
+    3.5), or at its `mask_centroid` (detectron2 and the authors' release)."""
+    score: str = 'both'
+    """What an instance's score is: objectness × class score (`both`; paper, section 3.5), only the
+    class score (`semantic`), or only the objectness (`instance`). The names are those of the
+    authors' release."""
     align_corners: bool = False
     """Bilinear convention of the network's variant."""
     rescale: bool = True
@@ -41,3 +45,16 @@ class FusionSettings:
             raise PdlError(f'stuff_area is {self.stuff_area}; it must not be negative.')
         if self.objectness not in ('center', 'mask_centroid'):
             raise PdlError(f'objectness is {self.objectness!r}; it can be center or mask_centroid.')
+        if self.score not in ('both', 'semantic', 'instance'):
+            raise PdlError(f'score is {self.score!r}; it can be both, semantic or instance.')
+
+    def scaled(self, scale_y: float, scale_x: float) -> FusionSettings:
+        """Return the settings in output pixels, which are 1 / scale pixels of the network input."""
+        if not self.rescale:
+            return self
+        length = (scale_y * scale_x) ** 0.5
+        return replace(
+            self,
+            nms_kernel=2 * round((self.nms_kernel // 2) * length) + 1,
+            stuff_area=round(self.stuff_area * length**2),
+        )

@@ -101,7 +101,7 @@ _D2_HRNET_DECODER = replace(
     aspp_rates=(3, 6, 9),
     pool_window=(16, 32),
 )
-_D2_FUSION: Mapping[str, float | int | str] = MappingProxyType(
+_PYTORCH_FUSION: Mapping[str, float | int | str] = MappingProxyType(
     {'nms_kernel': 7, 'stuff_area': 2048, 'objectness': 'mask_centroid'}
 )
 _R52 = Variant(
@@ -114,7 +114,7 @@ _R52 = Variant(
     multi_grid=(1, 2, 4),
     size_divisor=1,
     decoder=_D2_DECODER,
-    fusion=_D2_FUSION,
+    fusion=_PYTORCH_FUSION,
     release='detectron2',
     published=_scores(60.3, 33.2, 78.2),
     download=_ZOO + 'Cityscapes-PanopticSegmentation/panoptic_deeplab_R_52_os16_mg124_poly_90k_bs32'
@@ -208,7 +208,7 @@ _AUTHORS_R50 = Variant(
         pool_window=(33, 65),
         dropout=0.5,
     ),
-    fusion=MappingProxyType({'nms_kernel': 7, 'stuff_area': 2048}),
+    fusion=_PYTORCH_FUSION,
     release='authors',
     # Of the two APs that are published the one of semantic × instance scores.
     published=_scores(59.8, 28.3, 78.6),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from array import array
 
 import numpy as np
-from pycocotools import mask as coco_mask
 from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 
 from pdl_ros.fusion import PanopticResult
+from pdl_ros.fusion.masks import bitmap, coco_masks
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID, SEMANTIC_VOID
 from pdl_ros.msg import LabelInfo, PanopticInstance, PanopticInstanceArray, SegmentInfo
@@ -36,13 +36,13 @@ def instance_array(
         label_divisor=label_set.label_divisor,
     )
     rows = result.segments.rows()
-    instance_map = result.instance.numpy()
     things = [row for row in rows if row['is_thing']]
     if tracks is not None:
         for row, track_id, age in zip(things, tracks.track_id, tracks.age, strict=True):
             row.update(track_id=int(track_id), track_age=int(age))
-    for row in sorted(things, key=lambda r: -r['score']):
-        message.instances.append(_instance(row, label_set, instance_map, mask_encoding))
+    masks = _masks(result.instance.numpy(), things, mask_encoding)
+    for row, mask in sorted(zip(things, masks, strict=True), key=lambda pair: -pair[0]['score']):
+        message.instances.append(_instance(row, label_set, mask_encoding, mask))
     for row in rows:
         if not row['is_thing']:
             message.stuff.append(
@@ -73,9 +73,7 @@ def label_info(label_set: LabelSet, header: Header) -> LabelInfo:
     )
 
 
-def _instance(
-    row: dict, label_set: LabelSet, instance_map: np.ndarray, mask_encoding: str
-) -> PanopticInstance:
+def _instance(row: dict, label_set: LabelSet, mask_encoding: str, mask: bytes) -> PanopticInstance:
     x0, y0, x1, y1 = row['box']
     center_x, center_y = row['center']
     return PanopticInstance(
@@ -93,19 +91,13 @@ def _instance(
         mask_encoding=mask_encoding,
         track_id=row.get('track_id', 0),
         track_age=row.get('track_age', 0),
-        mask_data=_mask(instance_map, row['instance_id'], (x0, y0, x1, y1), mask_encoding),
+        mask_data=array('B', mask),
     )
 
 
-def _mask(
-    instance_map: np.ndarray, instance_id: int, box: tuple[int, int, int, int], encoding: str
-) -> array:
+def _masks(instance_map: np.ndarray, things: list[dict], encoding: str) -> list[bytes]:
     if encoding == 'coco_rle':
-        counts = coco_mask.encode(np.asfortranarray(instance_map == instance_id, dtype=np.uint8))[
-            'counts'
-        ]
-        return array('B', counts)
+        return coco_masks(instance_map, [row['instance_id'] for row in things])
     if encoding == 'bitmap':
-        x0, y0, x1, y1 = box
-        return array('B', (instance_map[y0:y1, x0:x1] == instance_id).tobytes())
-    return array('B')
+        return [bitmap(instance_map, row['instance_id'], row['box']).tobytes() for row in things]
+    return [b''] * len(things)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdl_ros.errors import PdlError
-from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
+from pdl_ros.fusion import FusionSettings, PanopticResult, fuse, fuse_plain
 from pdl_ros.fusion.sampling import sample, sampling_axes
 from pdl_ros.labels import LabelClass, LabelSet
 from pdl_ros.network.heads import HeadOutputs
@@ -158,9 +158,14 @@ def tensors(logits, heatmap, offset, stride=1) -> HeadOutputs:
 
 @settings(deadline=None, max_examples=300)
 @given(head_arrays(), fusion_settings)
-def test_maps_and_segments_are_those_of_the_plain_definition(arrays, fusion):
-    result = run(tensors(*arrays), fusion)
-    semantic, instance, panoptic, rows = fuse_by_hand(*arrays, fusion)
+def test_maps_and_segments_are_those_of_the_paper_worked_out_by_hand(arrays, fusion):
+    by_hand = fuse_by_hand(*arrays, fusion)
+    for function in (fuse, fuse_plain):
+        result = function(tensors(*arrays), LABEL_SET, fusion, arrays[1].shape)
+        assert_equals_by_hand(result, *by_hand)
+
+
+def assert_equals_by_hand(result: PanopticResult, semantic, instance, panoptic, rows) -> None:
     assert result.semantic.tolist() == semantic.tolist()
     assert result.instance.tolist() == instance.tolist()
     assert result.panoptic.tolist() == panoptic.tolist()
@@ -177,7 +182,8 @@ def assert_table_describes_maps(result: PanopticResult, label_set=LABEL_SET) -> 
     semantic, instance, panoptic = (m.numpy() for m in result[:3])
     assert (result.semantic.dtype, result.instance.dtype) == (torch.uint8, torch.int32)
     assert result.panoptic.dtype == torch.int32
-    assert semantic.max(initial=0) < label_set.num_classes
+    assert set(np.unique(semantic)) <= {*range(label_set.num_classes), 255}
+    assert (panoptic[semantic == 255] == VOID).all()
     rows = result.segments.rows()
     ids = [row['id'] for row in rows]
     assert len(set(ids)) == len(ids)
@@ -371,6 +377,8 @@ def test_more_instances_than_the_divisor_counts_do_not_become_another_class():
     narrow = replace(LABEL_SET, label_divisor=4)
     result = run(heads_of([[CAR] * 9], {(0, x): 0.5 for x in range(0, 9, 2)}), label_set=narrow)
     assert_table_describes_maps(result, narrow)
+    assert result.segments.id.tolist() == [5, 6, 7]  # the first three in reading order
+    assert (result.panoptic == VOID).sum() == 9 - result.segments.area.sum() > 0
 
 
 def test_a_label_set_without_things_or_without_stuff_works():
@@ -389,6 +397,64 @@ def test_the_score_is_read_at_the_centre_or_where_detectron2_reads_it():
         assert row['objectness'] == pytest.approx(expected)
         assert row['class_score'] == pytest.approx(np.exp(4) / (np.exp(4) + 3))
         assert row['score'] == pytest.approx(row['objectness'] * row['class_score'])
+
+
+@pytest.mark.parametrize(
+    ('score', 'expected'), [('semantic', 0.9), ('instance', 0.5), ('both', 0.45)]
+)
+def test_the_authors_other_scores_can_be_asked_for(score, expected):
+    heads = heads_of([[CAR]], {(0, 0): 0.5})
+    heads.semantic[0, :, 0, 0] = torch.tensor([0.1 / 3, 0.9, 0.1 / 3, 0.1 / 3]).log()
+    (row,) = run(heads, replace(ALL, score=score)).segments.rows()
+    assert row['score'] == pytest.approx(expected)
+    assert row['objectness'] * row['class_score'] == pytest.approx(0.45)
+
+
+# --- a network that diverged: NaN and infinity are no evidence -----------------------------------
+
+NOT_FINITE = pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+
+
+@NOT_FINITE
+def test_a_class_without_a_number_loses_to_the_classes_that_have_one(value):
+    heads = heads_of([[ROAD, CAR]], {(0, 1): 0.5})
+    heads.semantic[0, [WALL, DOG], 0, :] = value
+    assert run(heads).panoptic.tolist() == [[0, 101]]
+    assert run(heads).segments.class_score[0] == pytest.approx(np.exp(4) / (np.exp(4) + 1))
+
+
+@NOT_FINITE
+def test_a_pixel_without_a_number_for_any_class_is_void_and_counts_nowhere(value):
+    heads = heads_of([[ROAD, CAR, CAR, ROAD]], {(0, 1): 0.5})
+    heads.semantic[0, :, 0, 2:] = value
+    result = run(heads)
+    assert result.semantic.tolist() == [[ROAD, CAR, 255, 255]]
+    assert result.panoptic.tolist() == [[0, 101, VOID, VOID]]
+    assert result.segments.area.tolist() == [1, 1]
+
+
+@NOT_FINITE
+def test_no_centre_stands_where_the_heatmap_has_no_number(value):
+    heads = heads_of([[CAR] * 5], {(0, 1): 0.5, (0, 4): value})
+    assert run(heads).segments.center.tolist() == [[1, 0]]
+
+
+@NOT_FINITE
+def test_a_thing_pixel_that_points_nowhere_is_void_and_keeps_its_class(value):
+    offset = torch.zeros(2, 1, 4)
+    offset[1, 0, 3] = value
+    result = run(heads_of([[CAR] * 4], {(0, 0): 0.5}, offset))
+    # Pixel 2 interpolates, with weight 0, towards the broken sample.
+    assert result.panoptic.tolist() == [[101, 101, VOID, VOID]]
+    assert result.instance.tolist() == [[1, 1, 0, 0]]
+    assert result.semantic.tolist() == [[CAR] * 4]
+    assert result.segments.area.tolist() == [2]
+
+
+def test_an_offset_too_large_for_any_distance_goes_to_the_first_centre():
+    offset = torch.full((2, 1, 3), 3e38)
+    result = run(heads_of([[CAR] * 3], {(0, 0): 0.5, (0, 2): 0.5}, offset))
+    assert result.instance.tolist() == [[1, 1, 1]]
 
 
 @given(head_arrays())
@@ -417,6 +483,7 @@ def test_a_batch_is_refused_instead_of_its_first_frame_shown_for_all():
         {'top_k': 0},
         {'stuff_area': -1},
         {'objectness': 'both'},
+        {'score': 'center'},
     ],
     ids=str,
 )

@@ -1,0 +1,110 @@
+# mypy: allow-untyped-defs, no-check-untyped-defs
+"""The fusion on the CPU: `plain.fuse_plain`, bit for bit, from compiled kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pdl_ros.fusion.centers_cpu import find_centers, sample_points
+from pdl_ros.fusion.compiled import compiled_inner, cores, share
+from pdl_ros.fusion.grouping_cpu import nearby_centers
+from pdl_ros.fusion.pixels_cpu import segment_strip
+from pdl_ros.fusion.result import PanopticResult
+from pdl_ros.fusion.sampling import Axis, sampling_axes
+from pdl_ros.fusion.settings import FusionSettings
+from pdl_ros.fusion.tables import Counts, tabulate, thing_index
+from pdl_ros.fusion.views import HeadView, axis_view, head_view
+from pdl_ros.fusion.workspace import PROBABILITY_UNIT, TILE_ROWS, Tally, empty_tallies, workspace
+from pdl_ros.labels import LabelSet
+from pdl_ros.network.heads import HeadOutputs
+
+
+def fuse_cpu(
+    heads: HeadOutputs,
+    label_set: LabelSet,
+    settings: FusionSettings,
+    size: tuple[int, int],
+    valid: tuple[int, int] | None = None,
+) -> list[PanopticResult]:
+    """Do for each of N frames what `fuse` promises; each frame uses all cores."""
+    axes = sampling_axes(heads, size, valid, settings.align_corners)
+    views = (map(head_view, head) for head in (heads.semantic, heads.center_heatmap, heads.offset))
+    return [
+        _fuse_frame(logits, heatmap, offset, axes, label_set, settings)
+        for logits, heatmap, offset in zip(*views, strict=True)
+    ]
+
+
+def _fuse_frame(
+    logits: HeadView,
+    heatmap: HeadView,
+    offset: HeadView,
+    axes: tuple[Axis, Axis],
+    label_set: LabelSet,
+    settings: FusionSettings,
+) -> PanopticResult:
+    down, along = axis_view(axes[0]), axis_view(axes[1])
+    size, workers = (len(down.lower), len(along.lower)), cores()
+    strips = -(-size[0] // TILE_ROWS)
+    scaled = settings.scaled(axes[0].scale, axes[1].scale)
+    scale = tuple(np.float32(axis.scale if settings.rescale else 1) for axis in axes)
+    centers, heights = find_centers(
+        heatmap, down, along, settings.center_threshold, scaled.nms_kernel, settings.top_k, workers
+    )
+    nearby = nearby_centers(centers, *size, workers)
+    index = thing_index(label_set, torch.device('cpu')).numpy()
+    things = max(len(label_set.thing_ids), 1)
+    semantic, instance = np.empty(size, np.uint8), np.empty(size, np.int32)
+    tallies = empty_tallies(len(centers), things, workers)
+    spaces = [workspace(logits.channels, things, along) for _ in tallies]
+    share(
+        lambda strip, worker: segment_strip(
+            logits, offset, down, along, scale, nearby, index,
+            semantic, instance, tallies[worker], *spaces[worker], strip,
+        ),
+        strips,
+        len(tallies),
+    )  # fmt: skip
+    counts = _sum(tallies, centers, heights)
+    if settings.objectness == 'mask_centroid':
+        moment = np.sum([tally.moment for tally in tallies], 0)
+        ys, xs = moment.T // counts.votes.sum(1).clamp(min=1).numpy()
+        read = sample_points(heatmap, down, along, ys, xs)
+        counts = counts._replace(objectness=torch.from_numpy(read))
+    table, labels = tabulate(counts, label_set, settings, scaled.stuff_area)
+    panoptic = np.empty(size, np.int32)
+    running, panoptic_ids, stuff_ids = (label.numpy() for label in labels)
+    share(
+        lambda strip, _: _write_labels(
+            semantic, instance, panoptic, running, panoptic_ids, stuff_ids, strip * TILE_ROWS
+        ),
+        strips,
+        workers,
+    )
+    semantic_map, instance_map, panoptic_map = map(torch.from_numpy, (semantic, instance, panoptic))
+    return PanopticResult(semantic_map, instance_map, panoptic_map, table.compact())
+
+
+def _sum(tallies: list[Tally], centers: np.ndarray, heights: np.ndarray) -> Counts:
+    area, votes, probability, box, _ = (np.stack(column) for column in zip(*tallies, strict=True))
+    box = np.concatenate([box[..., :2].min(0), box[..., 2:].max(0) + 1], 1)
+    return Counts(
+        votes=torch.from_numpy(votes.sum(0)),
+        probability=torch.from_numpy(probability.sum(0) / PROBABILITY_UNIT),
+        box=torch.from_numpy(box),
+        center=torch.from_numpy(centers[:, ::-1].astype(np.float32)),
+        objectness=torch.from_numpy(heights),
+        area=torch.from_numpy(area.sum(0)),
+    )
+
+
+@compiled_inner
+def _write_labels(semantic, instance, panoptic, running, panoptic_ids, stuff_ids, start):
+    """Turn the centre index 1..K of each pixel of a strip into its labels."""
+    for y in range(start, min(start + TILE_ROWS, len(semantic))):
+        classes, numbers, ids = semantic[y], instance[y], panoptic[y]
+        for x in range(len(classes)):
+            center = numbers[x]
+            ids[x] = panoptic_ids[center] if center > 0 else stuff_ids[classes[x]]
+            numbers[x] = running[center]

@@ -1,0 +1,148 @@
+"""The fusion of one frame, step by step as the paper tells it: the definition that the fast kernels
+are tested against.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pdl_ros.fusion.centers import find_centers
+from pdl_ros.fusion.classes import classify
+from pdl_ros.fusion.grouping import group_pixels
+from pdl_ros.fusion.result import PanopticResult, SegmentTable
+from pdl_ros.fusion.sampling import NO_EVIDENCE, sample, sampling_axes, usable
+from pdl_ros.fusion.scores import score_instances
+from pdl_ros.fusion.settings import FusionSettings
+from pdl_ros.fusion.voting import majority_vote, number_within_class
+from pdl_ros.labels import LabelSet
+from pdl_ros.labels.label_set import PANOPTIC_VOID
+from pdl_ros.network.heads import HeadOutputs
+
+
+@torch.inference_mode()
+def fuse_plain(
+    heads: HeadOutputs,
+    label_set: LabelSet,
+    settings: FusionSettings,
+    size: tuple[int, int],
+    valid: tuple[int, int] | None = None,
+) -> PanopticResult:
+    """Do for one frame (N = 1) what `fuse` promises, one readable step after the other.
+
+    All steps run at the output size, on the device of the heads. Section 3.3 of the paper; ties and
+    limits are those of the published PyTorch code.
+    """
+    axes = sampling_axes(heads, size, valid, settings.align_corners)
+    scale_y, scale_x = (axis.scale if settings.rescale else 1.0 for axis in axes)
+    scaled = settings.scaled(axes[0].scale, axes[1].scale)
+    logits = sample(usable(heads.semantic[0], NO_EVIDENCE), axes)
+    heatmap = sample(usable(heads.center_heatmap[0], 0.0), axes)[0]
+    offset = sample(usable(heads.offset[0], math.nan), axes)
+    offset = offset * offset.new_tensor([scale_y, scale_x]).view(2, 1, 1)
+
+    semantic = classify(logits)
+    is_thing = torch.zeros(256, dtype=torch.bool, device=semantic.device)
+    is_thing[list(label_set.thing_ids)] = True
+    pixels = torch.nonzero(is_thing[semantic])
+    centers = find_centers(heatmap, settings.center_threshold, scaled.nms_kernel, settings.top_k)
+    nearest = group_pixels(centers, offset, pixels)
+    grouped = nearest > 0  # things without a centre or an offset stay void
+    pixels, nearest = pixels[grouped], nearest[grouped]
+    things, running, panoptic_ids = _thing_rows(
+        pixels, nearest, centers, semantic, logits, heatmap, label_set, settings
+    )
+    stuff, stuff_ids = _stuff_rows(semantic, is_thing, scaled.stuff_area, label_set)
+
+    instance = torch.zeros(size, dtype=torch.int32, device=semantic.device)
+    panoptic = stuff_ids[semantic]
+    at = pixels.unbind(1)
+    instance[at] = running[nearest]
+    panoptic[at] = panoptic_ids[nearest]
+    segments = SegmentTable(*(torch.cat(pair) for pair in zip(things, stuff, strict=True)))
+    return PanopticResult(semantic.to(torch.uint8), instance, panoptic, segments)
+
+
+def _thing_rows(
+    pixels: Tensor,
+    nearest: Tensor,
+    centers: Tensor,
+    semantic: Tensor,
+    logits: Tensor,
+    heatmap: Tensor,
+    label_set: LabelSet,
+    settings: FusionSettings,
+) -> tuple[SegmentTable, Tensor, Tensor]:
+    """Return the table of the instances that own pixels, and two maps from centre index 0..K to
+    label values.
+    """
+    ys, xs = pixels.unbind(1)
+    count = len(centers)
+    all_classes, all_areas = majority_vote(nearest, semantic[ys, xs], count, label_set.num_classes)
+    found = torch.nonzero(all_areas)[:, 0]
+    # An id has room for label_divisor - 1 instances of a class; what is beyond them is void.
+    numbers = number_within_class(all_classes[found], label_set.num_classes)
+    fits = numbers < label_set.label_divisor
+    kept, numbers = found[fits], numbers[fits]
+    classes, area, at = all_classes[kept], all_areas[kept], centers[kept]
+    running = torch.zeros(count + 1, dtype=torch.int32, device=pixels.device)
+    running[kept + 1] = torch.arange(1, len(kept) + 1, dtype=torch.int32, device=pixels.device)
+    row = running[nearest].long() - 1
+    if len(kept) < len(found):
+        own = row >= 0
+        ys, xs, row, pixels = ys[own], xs[own], row[own], pixels[own]
+    ids = (classes * label_set.label_divisor + numbers).int()
+    panoptic_ids = torch.full((count + 1,), PANOPTIC_VOID, dtype=torch.int32, device=pixels.device)
+    panoptic_ids[kept + 1] = ids
+    scores = score_instances(heatmap, logits[:, ys, xs], pixels, row, classes, at, settings)
+    table = SegmentTable(
+        id=ids,
+        class_id=classes.int(),
+        is_thing=torch.ones_like(classes, dtype=torch.bool),
+        instance_id=running[kept + 1],
+        area=area.int(),
+        score=scores.score,
+        objectness=scores.objectness,
+        class_score=scores.class_score,
+        box=_boxes(ys, xs, row, len(kept)),
+        center=at.flip(1).float(),
+    )
+    return table, running, panoptic_ids
+
+
+def _stuff_rows(
+    semantic: Tensor, is_thing: Tensor, stuff_area: int, label_set: LabelSet
+) -> tuple[SegmentTable, Tensor]:
+    """Return the table of stuff large enough to count, and the (256,) int32 map from class to
+    panoptic id.
+    """
+    area = torch.bincount(semantic.flatten(), minlength=256)[: label_set.num_classes]
+    kept = torch.nonzero((area >= max(stuff_area, 1)) & ~is_thing[: label_set.num_classes])[:, 0]
+    ids = (kept * label_set.label_divisor).int()
+    panoptic_ids = torch.full((256,), PANOPTIC_VOID, dtype=torch.int32, device=semantic.device)
+    panoptic_ids[kept] = ids
+    none = torch.zeros(len(kept), device=semantic.device)
+    table = SegmentTable(
+        id=ids,
+        class_id=kept.int(),
+        is_thing=none.bool(),
+        instance_id=none.int(),
+        area=area[kept].int(),
+        score=none,
+        objectness=none,
+        class_score=none,
+        box=none.int()[:, None].repeat(1, 4),
+        center=none[:, None].repeat(1, 2),
+    )
+    return table, panoptic_ids
+
+
+def _boxes(ys: Tensor, xs: Tensor, row: Tensor, count: int) -> Tensor:
+    """(count, 4) int32 of (x0, y0, x1, y1), the last two exclusive."""
+    sides = []
+    for values, reduce in ((xs, 'amin'), (ys, 'amin'), (xs + 1, 'amax'), (ys + 1, 'amax')):
+        side = torch.zeros(count, dtype=torch.int64, device=xs.device)
+        sides.append(side.scatter_reduce(0, row, values, reduce, include_self=False))
+    return torch.stack(sides, 1).int()

@@ -1,0 +1,123 @@
+"""From what the kernels counted to the segment table: the last, small step of the fast paths.
+
+Every shape here depends on the settings, never on the data, so that a GPU can run on without
+waiting for the host.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pdl_ros.fusion.result import SegmentTable
+from pdl_ros.fusion.scores import combine
+from pdl_ros.fusion.settings import FusionSettings
+from pdl_ros.fusion.voting import number_within_class
+from pdl_ros.labels import LabelSet
+from pdl_ros.labels.label_set import PANOPTIC_VOID
+
+
+class Counts(NamedTuple):
+    """What was counted around K centres, some of which may be empty slots that own no pixel.
+
+    votes: (K, T) int64 pixels by thing class. probability: (K, T) float64 summed softmax. box: (K,
+    4) int32 (x0, y0, x1, y1), exclusive. center: (K, 2) float32 (x, y). objectness: (K,) float32.
+    area: (256,) int64 pixels by class, of all pixels.
+    """
+
+    votes: Tensor
+    probability: Tensor
+    box: Tensor
+    center: Tensor
+    objectness: Tensor
+    area: Tensor
+
+
+class Labels(NamedTuple):
+    """What to write into the label maps, all int32.
+
+    running, panoptic: (K + 1,) by centre index 1..K, 0 is none. stuff: (256,) panoptic id by class.
+    """
+
+    running: Tensor
+    panoptic: Tensor
+    stuff: Tensor
+
+
+def tabulate(
+    counts: Counts, label_set: LabelSet, settings: FusionSettings, stuff_area: int
+) -> tuple[SegmentTable, Labels]:
+    """Return a table of K + C rows, of which those with id -1 are no segments, and the labels."""
+    things, running, panoptic_ids = _things(counts, label_set, settings)
+    stuff, stuff_ids = _stuff(counts.area, label_set, stuff_area)
+    table = SegmentTable(*(torch.cat(pair) for pair in zip(things, stuff, strict=True)))
+    return table, Labels(running, panoptic_ids, stuff_ids)
+
+
+def thing_index(label_set: LabelSet, device: torch.device) -> Tensor:
+    """Return the (256,) int32 position of each class among the thing classes, -1 for others."""
+    index = torch.full((256,), -1, dtype=torch.int32)
+    for position, class_id in enumerate(label_set.thing_ids):
+        index[class_id] = position
+    return index.to(device)
+
+
+def _things(
+    counts: Counts, label_set: LabelSet, settings: FusionSettings
+) -> tuple[SegmentTable, Tensor, Tensor]:
+    votes, device = counts.votes, counts.votes.device
+    ids_of_things = torch.tensor(label_set.thing_ids or (0,), device=device)
+    area = votes.sum(1)
+    # argmax promises no order among ties; a smaller class wins by this key.
+    order = torch.arange(votes.shape[1] - 1, -1, -1, device=device)
+    winner = (votes * votes.shape[1] + order).argmax(1)
+    classes = ids_of_things[winner]
+    found = area > 0
+    # Empty slots are numbered as a class of their own.
+    numbers = number_within_class(
+        torch.where(found, classes, label_set.num_classes), label_set.num_classes + 1
+    )
+    # An id has room for label_divisor - 1 instances of a class; what is beyond them is void.
+    kept = found & (numbers < label_set.label_divisor)
+    running = torch.where(kept, kept.cumsum(0), 0).int()
+    ids = (classes * label_set.label_divisor + numbers).int()
+    probability = counts.probability.gather(1, winner[:, None])[:, 0]
+    class_score = (probability / area.clamp(min=1)).float()
+    table = SegmentTable(
+        id=torch.where(kept, ids, -1),
+        class_id=classes.int(),
+        is_thing=torch.ones_like(kept),
+        instance_id=running,
+        area=area.int(),
+        score=combine(counts.objectness, class_score, settings.score),
+        objectness=counts.objectness,
+        class_score=class_score,
+        box=counts.box,
+        center=counts.center,
+    )
+    panoptic_ids = torch.where(kept, ids, PANOPTIC_VOID)
+    none = running.new_zeros(1)
+    return table, torch.cat([none, running]), torch.cat([none + PANOPTIC_VOID, panoptic_ids])
+
+
+def _stuff(area: Tensor, label_set: LabelSet, stuff_area: int) -> tuple[SegmentTable, Tensor]:
+    count, device = label_set.num_classes, area.device
+    classes = torch.arange(256, dtype=torch.int32, device=device)
+    kept = (area >= max(stuff_area, 1)) & (thing_index(label_set, device) < 0) & (classes < count)
+    ids = classes * label_set.label_divisor
+    none = torch.zeros(count, device=device)
+    table = SegmentTable(
+        id=torch.where(kept, ids, -1)[:count],
+        class_id=classes[:count],
+        is_thing=none.bool(),
+        instance_id=none.int(),
+        area=area[:count].int(),
+        score=none,
+        objectness=none,
+        class_score=none,
+        box=none.int()[:, None].repeat(1, 4),
+        center=none[:, None].repeat(1, 2),
+    )
+    return table, torch.where(kept, ids, PANOPTIC_VOID)

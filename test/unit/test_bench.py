@@ -1,0 +1,64 @@
+"""The benchmarks compare like with like, and their reports say what they should."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from pdl_ros.bench.fusion import measure, print_results
+from pdl_ros.bench.published import fuse_as_published
+from pdl_ros.bench.streets import street_heads
+from pdl_ros.fusion import FusionSettings, fuse
+from pdl_ros.labels import LabelSet
+
+CITYSCAPES = LabelSet.load('cityscapes')
+
+
+@pytest.mark.parametrize('instances', [0, 25])
+def test_the_published_algorithm_beside_which_we_are_timed_gives_our_result(instances):
+    heads = street_heads((128, 256), instances, CITYSCAPES)
+    settings = FusionSettings(stuff_area=200, objectness='mask_centroid')
+    ours = fuse(heads, CITYSCAPES, settings, (128, 256))
+    panoptic, found = fuse_as_published(heads, CITYSCAPES, settings, (128, 256))
+    # It interpolates in another order, so that a pixel on a border may fall to the other side.
+    assert (panoptic == ours.panoptic).float().mean() > 0.9999
+    expected = {row['id']: row for row in ours.segments.rows() if row['is_thing']}
+    assert {i.panoptic_id for i in found} == expected.keys()
+    for instance in found:
+        row = expected[instance.panoptic_id]
+        assert instance.class_id == row['class_id']
+        assert instance.score == pytest.approx(row['score'], abs=0.01)
+        assert abs(instance.area - row['area']) <= 3
+
+
+def test_a_street_has_the_instances_asked_for_and_is_the_same_tomorrow():
+    first, again = (street_heads((256, 512), 20, CITYSCAPES, seed=3) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first[:3], again[:3], strict=True))
+    result = fuse(first, CITYSCAPES, FusionSettings(stuff_area=0), (256, 512))
+    assert 15 <= result.segments.is_thing.sum() <= 20  # some are hidden behind others
+
+
+@pytest.mark.parametrize('method', ['fuse', 'published'])
+def test_a_report_has_a_line_for_each_case_and_is_json(method, capsys):
+    case = measure((64, 128), 3, method, repeats=2)
+    assert case['median_ms'] >= case['best_ms'] > 0
+    assert case['bytes'] == 64 * 128 * 9 + 16 * 32 * 22 * 4
+    case['roofline_ms'] = 1.0
+    results = {'cases': [case], 'processor': 'a', 'threads': 1, 'bandwidth_gb_s': 2.0}
+    print_results(json.loads(json.dumps(results)))
+    assert '64×128' in capsys.readouterr().out
+
+
+def test_the_command_line_lists_the_benchmarks():
+    done = subprocess.run(
+        [sys.executable, '-m', 'pdl_ros.cli', 'bench', '--help'],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert 'fusion' in done.stdout
