@@ -27,17 +27,16 @@ def play(
     are taken from the command line.
     """
     rclpy.init()
-    try:
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         node = CameraNode()
-        if not node.wait_for_subscribers(listeners, patience):
+        if node.wait_for_subscribers(listeners, patience):
+            node.play(frames, rate, limit)
+        elif rclpy.ok():
             raise PdlError(
                 f'The camera found fewer than {listeners} listeners on {node.topic} within '
                 f'{patience:.0f} s; is DDS traffic on this machine blocked by a firewall?'
             )
-        with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
-            node.play(frames, rate, limit)
-    finally:
-        rclpy.try_shutdown()
+    rclpy.try_shutdown()
 
 
 class CameraNode(Node):

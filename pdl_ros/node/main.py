@@ -11,11 +11,14 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
-from pdl_ros.node.node import PanopticNode
-
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the node until Ctrl-C or a shutdown; the exit status is 0."""
+    # Until the node is there, Ctrl-C has nothing to end but the reading of PyTorch.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))
+    from pdl_ros.node.node import PanopticNode
+
     # rclpy's own handlers raise KeyboardInterrupt wherever Python is, also in the middle of rclpy.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     stopped = threading.Event()

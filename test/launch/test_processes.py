@@ -93,7 +93,7 @@ class Outside:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Iterator[Outside]:
-    with contextlib.closing(Outside(tmp_path, domain=100 + os.getpid() % 100)) as node:
+    with contextlib.closing(Outside(tmp_path, domain=10 + os.getpid() % 80)) as node:
         yield node
 
 
