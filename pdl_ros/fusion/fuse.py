@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import torch
 
 from pdl_ros.fusion.plain import fuse_plain
@@ -45,12 +47,21 @@ def fuse_batch(
     size: tuple[int, int],
     valid: tuple[int, int] | None = None,
 ) -> list[PanopticResult]:
-    """Do what `fuse` does for each of N frames of the same size."""
+    """Do what `fuse` does for each of N frames of the same size.
+
+    On a GPU without Triton, and on devices that are neither CPU nor CUDA, the plain definition
+    runs: the same result, slowly.
+    """
     # Imported where they are used: a machine with a GPU needs no numba, one without no Triton.
-    if heads.semantic.device.type == 'cpu':
+    device = heads.semantic.device.type
+    if device == 'cpu':
         from pdl_ros.fusion.fuse_cpu import fuse_cpu
 
         return fuse_cpu(heads, label_set, settings, size, valid)
+    if device == 'cuda' and find_spec('triton') is not None:
+        from pdl_ros.fusion.fuse_triton import fuse_triton
+
+        return fuse_triton(heads, label_set, settings, size, valid)
     logits, heatmaps, offsets = (head.split(1) for head in heads[:3])
     return [
         fuse_plain(HeadOutputs(*frame, heads.stride), label_set, settings, size, valid)

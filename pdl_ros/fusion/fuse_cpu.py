@@ -13,7 +13,7 @@ from pdl_ros.fusion.pixels_cpu import segment_strip
 from pdl_ros.fusion.result import PanopticResult
 from pdl_ros.fusion.sampling import Axis, sampling_axes
 from pdl_ros.fusion.settings import FusionSettings
-from pdl_ros.fusion.tables import Counts, tabulate, thing_index
+from pdl_ros.fusion.tables import Counts, tabulate, thing_classes
 from pdl_ros.fusion.views import HeadView, axis_view, head_view
 from pdl_ros.fusion.workspace import PROBABILITY_UNIT, TILE_ROWS, Tally, empty_tallies, workspace
 from pdl_ros.labels import LabelSet
@@ -53,8 +53,8 @@ def _fuse_frame(
         heatmap, down, along, settings.center_threshold, scaled.nms_kernel, settings.top_k, workers
     )
     nearby = nearby_centers(centers, *size, workers)
-    index = thing_index(label_set, torch.device('cpu')).numpy()
-    things = max(len(label_set.thing_ids), 1)
+    class_of_thing, thing_index = thing_classes(label_set, torch.device('cpu'))
+    things, index = len(class_of_thing), thing_index.numpy()
     semantic, instance = np.empty(size, np.uint8), np.empty(size, np.int32)
     tallies = empty_tallies(len(centers), things, workers)
     spaces = [workspace(logits.channels, things, along) for _ in tallies]

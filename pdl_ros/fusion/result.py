@@ -15,7 +15,8 @@ class SegmentTable(NamedTuple):
     for stuff: score = objectness × class_score (float32, paper section 3.5; the raw heatmap is
     unbounded, so objectness may pass 1), box: (S, 4) int32 (x0, y0, x1, y1) with x1, y1 exclusive,
     center: (S, 2) float32 (x, y) of the detected mass centre. Coordinates are pixels of the label
-    maps.
+    maps. On a GPU a table has rows without a segment too, with id -1, as its length must not depend
+    on the data; `PanopticResult.cpu` leaves them out.
     """
 
     id: Tensor
@@ -37,7 +38,7 @@ class SegmentTable(NamedTuple):
     def rows(self) -> list[dict[str, Any]]:
         """Return the table row by row, as plain Python values by column name."""
         # Column by column: one conversion a column instead of one a cell.
-        columns = [column.tolist() for column in self]
+        columns = [column.tolist() for column in self.compact()]
         return [
             dict(zip(self._fields, values, strict=True)) for values in zip(*columns, strict=True)
         ]
@@ -58,5 +59,5 @@ class PanopticResult(NamedTuple):
 
     def cpu(self) -> PanopticResult:
         """Copy everything to the host; the only synchronisation a frame needs."""
-        table = SegmentTable(*(column.cpu() for column in self.segments))
+        table = SegmentTable(*(column.cpu() for column in self.segments)).compact()
         return PanopticResult(self.semantic.cpu(), self.instance.cpu(), self.panoptic.cpu(), table)

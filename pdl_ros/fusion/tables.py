@@ -6,6 +6,7 @@ waiting for the host.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -56,24 +57,34 @@ def tabulate(
     return table, Labels(running, panoptic_ids, stuff_ids)
 
 
-def thing_index(label_set: LabelSet, device: torch.device) -> Tensor:
-    """Return the (256,) int32 position of each class among the thing classes, -1 for others."""
-    index = torch.full((256,), -1, dtype=torch.int32)
-    for position, class_id in enumerate(label_set.thing_ids):
-        index[class_id] = position
-    return index.to(device)
+def winners(votes: Tensor) -> Tensor:
+    """Return the position of the class with most of (K, T) votes, the smallest of a tie: (K,)."""
+    # argmax promises no order among ties; a smaller class wins by this key.
+    order = torch.arange(votes.shape[1] - 1, -1, -1, device=votes.device)
+    return (votes.long() * votes.shape[1] + order).argmax(1)
+
+
+@lru_cache(maxsize=8)
+def thing_classes(label_set: LabelSet, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the (T,) int32 ids of the thing classes, T >= 1, and the (256,) int32 position of each
+    class among them, -1 for the others.
+
+    Kept from frame to frame: a copy to a GPU would wait for all that it still has to do.
+    """
+    ids = label_set.thing_ids
+    position = torch.full((256,), -1, dtype=torch.int32)
+    position[list(ids)] = torch.arange(len(ids), dtype=torch.int32)
+    return torch.tensor(ids or (0,), dtype=torch.int32).to(device), position.to(device)
 
 
 def _things(
     counts: Counts, label_set: LabelSet, settings: FusionSettings
 ) -> tuple[SegmentTable, Tensor, Tensor]:
     votes, device = counts.votes, counts.votes.device
-    ids_of_things = torch.tensor(label_set.thing_ids or (0,), device=device)
+    class_of_thing, _ = thing_classes(label_set, device)
     area = votes.sum(1)
-    # argmax promises no order among ties; a smaller class wins by this key.
-    order = torch.arange(votes.shape[1] - 1, -1, -1, device=device)
-    winner = (votes * votes.shape[1] + order).argmax(1)
-    classes = ids_of_things[winner]
+    winner = winners(votes)
+    classes = class_of_thing[winner].long()
     found = area > 0
     # Empty slots are numbered as a class of their own.
     numbers = number_within_class(
@@ -105,7 +116,8 @@ def _things(
 def _stuff(area: Tensor, label_set: LabelSet, stuff_area: int) -> tuple[SegmentTable, Tensor]:
     count, device = label_set.num_classes, area.device
     classes = torch.arange(256, dtype=torch.int32, device=device)
-    kept = (area >= max(stuff_area, 1)) & (thing_index(label_set, device) < 0) & (classes < count)
+    _, position = thing_classes(label_set, device)
+    kept = (area >= max(stuff_area, 1)) & (position < 0) & (classes < count)
     ids = classes * label_set.label_divisor
     none = torch.zeros(count, device=device)
     table = SegmentTable(

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 
 def majority_vote(
@@ -28,5 +27,5 @@ def number_within_class(classes: Tensor, num_classes: int) -> Tensor:
     """Number instances of the same class 1, 2, … in order of appearance: (K,) int64 -> (K,)
     int64.
     """
-    one_hot = F.one_hot(classes, num_classes)
+    one_hot = classes[:, None] == torch.arange(num_classes, device=classes.device)
     return one_hot.cumsum(0).gather(1, classes[:, None])[:, 0]

@@ -1,0 +1,126 @@
+"""The fusion on a GPU: `plain.fuse_plain`, bit for bit, without waiting for the host.
+
+The host only launches: how many centres and segments there are stays on the device, in slots whose
+number follows from the settings. So tables have empty rows, with id -1, until `PanopticResult.cpu`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pdl_ros.fusion.centers import peaks
+from pdl_ros.fusion.kernels_triton import classify_and_group, sum_probability, write_labels
+from pdl_ros.fusion.result import PanopticResult
+from pdl_ros.fusion.sampling import (
+    LEAST_EVIDENCE,
+    NO_EVIDENCE,
+    Axis,
+    sample,
+    sampling_axes,
+    usable,
+)
+from pdl_ros.fusion.settings import FusionSettings
+from pdl_ros.fusion.tables import Counts, tabulate, thing_classes, winners
+from pdl_ros.labels import LabelSet
+from pdl_ros.network.heads import HeadOutputs
+
+_BLOCK = 512
+_UNIT = 2.0**32
+"""Probabilities are summed in whole multiples of its inverse, so that their order cannot matter."""
+
+
+class _Centers(NamedTuple):
+    """K slots, of which the first `used` are centres: (K, 2) int64 (y, x), (K,) float32 heights."""
+
+    at: Tensor
+    height: Tensor
+    used: Tensor
+
+
+def fuse_triton(
+    heads: HeadOutputs,
+    label_set: LabelSet,
+    settings: FusionSettings,
+    size: tuple[int, int],
+    valid: tuple[int, int] | None = None,
+) -> list[PanopticResult]:
+    """Do for each of N frames what `fuse` promises, on the device of the heads."""
+    axes = sampling_axes(heads, size, valid, settings.align_corners)
+    return [
+        _fuse_frame(logits, heatmap, offset, axes, label_set, settings)
+        for logits, heatmap, offset in zip(*heads[:3], strict=True)
+    ]
+
+
+def _fuse_frame(
+    logits: Tensor,
+    heatmap: Tensor,
+    offset: Tensor,
+    axes: tuple[Axis, Axis],
+    label_set: LabelSet,
+    settings: FusionSettings,
+) -> PanopticResult:
+    device, size = logits.device, (len(axes[0].lower), len(axes[1].lower))
+    scaled = settings.scaled(axes[0].scale, axes[1].scale)
+    heat = sample(usable(heatmap, 0.0), axes)[0]
+    centers = _find_centers(heat, settings.center_threshold, scaled.nms_kernel, settings.top_k)
+    class_of_thing, thing_index = thing_classes(label_set, device)
+    things = len(class_of_thing)
+    slots, pixels = len(centers.at), size[0] * size[1]
+    semantic = torch.empty(size, dtype=torch.uint8, device=device)
+    instance, panoptic = torch.empty((2, *size), dtype=torch.int32, device=device)
+    area = torch.zeros(256, dtype=torch.int64, device=device)
+    votes = torch.zeros((slots, things), dtype=torch.int32, device=device)
+    box = torch.full((slots, 4), -1, dtype=torch.int32, device=device)
+    box[:, :2] = torch.iinfo(torch.int32).max
+    moment = torch.zeros((slots, 2), dtype=torch.int64, device=device)
+    ways = [t.int() if t.dtype == torch.int64 else t for axis in axes for t in axis[:3]]
+    scale = [axis.scale if settings.rescale else 1.0 for axis in axes]
+    center_y, center_x = centers.at.float().unbind(1)
+    # One program a block; without fusing a product with its sum, as the definition rounds both.
+    grid, exact = (-(-pixels // _BLOCK),), {'BLOCK': _BLOCK, 'enable_fp_fusion': False}
+    classify_and_group[grid](
+        logits, *logits.stride(), len(logits), offset, *offset.stride(), *scale, *ways,
+        center_y.contiguous(), center_x.contiguous(), centers.used, thing_index, things,
+        semantic, instance, area, votes, box, moment, *size,
+        NO_EVIDENCE=NO_EVIDENCE, LEAST_EVIDENCE=LEAST_EVIDENCE, **exact,
+    )  # fmt: skip
+    probability = torch.zeros((slots, things), dtype=torch.int64, device=device)
+    sum_probability[grid](
+        logits, *logits.stride(), len(logits), *ways,
+        instance, winners(votes).int(), things, class_of_thing, probability, *size,
+        NO_EVIDENCE=NO_EVIDENCE, UNIT=_UNIT, **exact,
+    )  # fmt: skip
+    objectness = centers.height
+    if settings.objectness == 'mask_centroid':
+        y, x = (moment // votes.sum(1, keepdim=True).clamp(min=1)).unbind(1)
+        objectness = heat[y, x]
+    ends = torch.cat([box[:, :2], box[:, 2:] + 1], 1)
+    counts = Counts(
+        votes.long(),
+        probability.double() / _UNIT,
+        ends,
+        centers.at.flip(1).float(),
+        objectness,
+        area,
+    )
+    table, labels = tabulate(counts, label_set, settings, scaled.stuff_area)
+    write_labels[grid](semantic, instance, panoptic, *labels, pixels, BLOCK=_BLOCK)
+    return PanopticResult(semantic, instance, panoptic, table)
+
+
+def _find_centers(heatmap: Tensor, threshold: float, kernel: int, top_k: int) -> _Centers:
+    """Do what `centers.find_centers` does, with as many slots as there can be centres."""
+    found = peaks(heatmap, threshold, kernel).flatten()
+    heights, at = torch.topk(found, min(top_k, len(found)))
+    limit = heights[-1].clamp(min=0) if len(found) >= top_k else heights.new_zeros(())
+    kept = heights > limit
+    # Reading order, unused slots last.
+    at, order = torch.where(kept, at, len(found)).sort()
+    width = heatmap.shape[1]
+    at = torch.where(at < len(found), at, 0)
+    used = kept.sum(dtype=torch.int32)
+    return _Centers(torch.stack([at // width, at % width], 1), heights[order], used)
