@@ -11,11 +11,6 @@ import typer
 bench = typer.Typer(help='Time the parts beside plain versions of them.', no_args_is_help=True)
 
 
-@bench.callback()
-def _several() -> None:
-    """Keep the name of a command even while there is only one."""
-
-
 @bench.command('fusion')
 def bench_fusion(
     json_file: Annotated[
@@ -33,3 +28,20 @@ def bench_fusion(
     fusion.print_results(results)
     if json_file is not None:
         json_file.write_text(json.dumps(results, indent=1) + '\n')
+
+
+@bench.command('tracking')
+def bench_tracking(
+    scenes: Annotated[int, typer.Option(help='Drawn streets.')] = 8,
+    frames: Annotated[int, typer.Option(help='Frames of each, at 15 a second.')] = 300,
+    camvid: Annotated[
+        Path | None, typer.Option(help='Folder of CamVid with images/val and panoptic/val.')
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option('--json', help='Also write the results here.')
+    ] = None,
+) -> None:
+    """Score the tracker beside the ids as they come and plain overlap with the last frame."""
+    from pdl_ros.bench import tracking
+
+    tracking.bench_tracking(scenes, frames, camvid, json_file)
