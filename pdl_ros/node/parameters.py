@@ -218,8 +218,9 @@ class NodeSettings:
         lists = {name: tuple(values[name]) for name in ('outputs', 'roi')}
         settings = cls(**{**values, **lists, 'cameras': cameras})
         parse_output_size(settings.output_size)
+        geometry = settings.geometry()
         require(
-            settings.points == 'none' or settings.geometry() == FrameGeometry(),
+            settings.points == 'none' or geometry == FrameGeometry(),
             'Parameter points needs the whole frame as it is, because depth images are not turned '
             'or cropped; set rotate to 0 and roi to zeros.',
         )
