@@ -45,3 +45,22 @@ def bench_tracking(
     from pdl_ros.bench import tracking
 
     tracking.bench_tracking(scenes, frames, camvid, json_file)
+
+
+@bench.command('node')
+def bench_node(
+    height: Annotated[int, typer.Option(help='Height of the frames.')] = 1024,
+    width: Annotated[int, typer.Option(help='Width of the frames.')] = 2048,
+    frames: Annotated[int, typer.Option(min=1, help='Frames timed in each case.')] = 20,
+    weights: Annotated[str, typer.Option(help='A shipped variant.')] = 'scene_tiny',
+    json_file: Annotated[
+        Path | None, typer.Option('--json', help='Also write the results here.')
+    ] = None,
+) -> None:
+    """Time what the node adds to the pipeline: messages, DDS and waiting, in real processes."""
+    from pdl_ros.bench import node
+
+    results = node.bench_node(height, width, frames, weights)
+    node.print_results(results)
+    if json_file is not None:
+        json_file.write_text(json.dumps(results, indent=1) + '\n')
