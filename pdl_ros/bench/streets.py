@@ -29,7 +29,7 @@ def street_heads(
     offset = torch.zeros(2, h, w)
     things = torch.tensor(label_set.thing_ids)
     # In a crowd things are small: they cover about a fifth of the image, whatever their number.
-    crowded = (60 / max(instances, 1)) ** 0.4
+    crowded = (60 / max(instances, 1)) ** 0.5
     # From the horizon towards the camera: the near cover the far.
     depth = torch.rand(instances, generator=generator).sort().values
     for near in depth.tolist():
