@@ -7,13 +7,15 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import os
 import platform
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +29,21 @@ from pdl_ros.bench.streets import noise_heads, street_heads
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import FusionSettings, fuse
 from pdl_ros.labels import LabelSet
+from pdl_ros.network.heads import HeadOutputs
 
 SIZES = ((512, 1024), (1024, 2048))
 INSTANCES = (20, 60, 200)
-NOISE = -1  # in place of a number of instances: heads of an untrained network
 MAP_BYTES = 1 + 4 + 4  # a pixel of the three label maps
 
 
 def bench_fusion(repeats: int, published: bool) -> dict[str, Any]:
-    """Measure all cases, each in a process of its own, one after the other."""
+    """Measure all cases; each size and method in a process of its own, one after the other."""
     methods = ('fuse', 'published') if published else ('fuse',)
     cases = [
-        _in_own_process(size, instances, method, repeats)
+        case
         for size in SIZES
-        for instances in (*INSTANCES, NOISE)
         for method in methods
-        if method == 'fuse' or instances != NOISE
+        for case in _in_own_process(size, method, repeats)
     ]
     bandwidth = copy_bandwidth()
     for case in cases:
@@ -51,50 +52,64 @@ def bench_fusion(repeats: int, published: bool) -> dict[str, Any]:
         'version': __version__,
         'processor': processor(),
         'threads': torch.get_num_threads(),
+        'load_average': os.getloadavg()[0],
         'python': platform.python_version(),
         'torch': torch.__version__,
+        'numba': version('numba'),
         'bandwidth_gb_s': bandwidth,
         'cases': cases,
     }
 
 
-def measure(size: tuple[int, int], instances: int, method: str, repeats: int) -> dict[str, Any]:
-    """Measure one case in this process.
+def measure(
+    size: tuple[int, int], method: str, repeats: int, instances: Sequence[int] = INSTANCES
+) -> list[dict[str, Any]]:
+    """Measure all cases of one size and method in this process.
 
-    Peak memory is that of the first frame of this size, beyond what the process held before (its
-    input among it) and beyond the label maps of the result. The published algorithm runs once; a
-    frame of it takes seconds.
+    Peak memory is that of the first frame of a case, beyond what the process held before (its input
+    among it) and beyond the label maps of the result. Cases are timed in turns, so that whatever
+    else the machine does meets all of them. The published algorithm runs once; a frame of it takes
+    seconds, and noise has too many instances for it.
     """
-    label_set, settings = LabelSet.load('cityscapes'), FusionSettings()
-    run = _method(method, label_set, settings)
+    label_set = LabelSet.load('cityscapes')
+    run = _method(method, label_set, FusionSettings())
     run(street_heads((128, 256), 5, label_set), (128, 256))  # loads and compiles what it needs
-    heads = (
-        noise_heads(size, label_set) if instances == NOISE
-        else street_heads(size, instances, label_set)
-    )  # fmt: skip
-    before = _reset_peak()
-    began = time.perf_counter()
-    result = run(heads, size)
-    times = [time.perf_counter() - began]
-    output = size[0] * size[1] * MAP_BYTES
-    extra = _peak() - before - output
+    cases = [(str(n), street_heads(size, n, label_set)) for n in instances]
     if method == 'fuse':
-        times = []
+        cases.append(('noise', noise_heads(size, label_set)))
+    results = [_first_frame(run, name, heads, size) for name, heads in cases]
+    if method == 'fuse':
+        times: list[list[float]] = [[] for _ in cases]
         for _ in range(repeats):
-            began = time.perf_counter()
-            run(heads, size)
-            times.append(time.perf_counter() - began)
+            for (_, heads), own in zip(cases, times, strict=True):
+                own.append(_time(run, heads, size)[0])
+        for result, own in zip(results, times, strict=True):
+            result |= {'median_ms': float(np.median(own)), 'best_ms': min(own), 'frames': len(own)}
+    return [{'size': list(size), 'method': method, **result} for result in results]
+
+
+def _first_frame(
+    run: Callable, name: str, heads: HeadOutputs, size: tuple[int, int]
+) -> dict[str, Any]:
+    before = _reset_peak()
+    elapsed, found = _time(run, heads, size)
+    output = size[0] * size[1] * MAP_BYTES
     return {
-        'size': list(size),
-        'instances': 'noise' if instances == NOISE else instances,
-        'method': method,
-        'found': result,
-        'median_ms': 1e3 * float(np.median(times)),
-        'best_ms': 1e3 * min(times),
-        'repeats': len(times),
-        'extra_mb': extra / 1e6,
+        'instances': name,
+        'found': found,
+        'median_ms': elapsed,
+        'best_ms': elapsed,
+        'frames': 1,
+        'extra_mb': (_peak() - before - output) / 1e6,
         'bytes': output + sum(head.numel() * head.element_size() for head in heads[:3]),
     }
+
+
+def _time(run: Callable, heads: HeadOutputs, size: tuple[int, int]) -> tuple[float, int]:
+    """Return the milliseconds of one frame, and the instances found in it."""
+    began = time.perf_counter()
+    found = run(heads, size)
+    return 1e3 * (time.perf_counter() - began), found
 
 
 def print_results(results: dict[str, Any]) -> None:
@@ -108,12 +123,12 @@ def print_results(results: dict[str, Any]) -> None:
         numbers = (
             f'{case[key]:.1f}' for key in ('median_ms', 'best_ms', 'extra_mb', 'roofline_ms')
         )
-        table.add_row(f'{height}×{width}', str(case['instances']), case['method'], *numbers)
+        table.add_row(f'{height}×{width}', case['instances'], case['method'], *numbers)
     console = Console()
     console.print(table)
     console.print(
-        f'{results["processor"]}, {results["threads"]} threads, '
-        f'{results["bandwidth_gb_s"]:.1f} GB/s copied'
+        '{processor}, {threads} threads, load {load_average:.1f}, '
+        '{bandwidth_gb_s:.1f} GB/s copied'.format(**results)
     )
 
 
@@ -126,10 +141,8 @@ def _method(
     return lambda heads, size: int(fuse(heads, label_set, settings, size).segments.is_thing.sum())
 
 
-def _in_own_process(
-    size: tuple[int, int], instances: int, method: str, repeats: int
-) -> dict[str, Any]:
-    arguments = [*map(str, size), str(instances), method, str(repeats)]
+def _in_own_process(size: tuple[int, int], method: str, repeats: int) -> list[dict[str, Any]]:
+    arguments = [*map(str, size), method, str(repeats)]
     done = subprocess.run(
         [sys.executable, '-m', 'pdl_ros.bench.fusion', *arguments],
         capture_output=True,
@@ -138,7 +151,7 @@ def _in_own_process(
     )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ['it was killed, perhaps for its memory'])[-1]
-        raise PdlError(f'The case {" ".join(arguments)} did not end well: {reason}')
+        raise PdlError(f'The cases {" ".join(arguments)} did not end well: {reason}')
     return json.loads(done.stdout)
 
 
@@ -168,5 +181,4 @@ def _status(field: str) -> int:
 
 
 if __name__ == '__main__':
-    height, width, count = map(int, sys.argv[1:4])
-    print(json.dumps(measure((height, width), count, sys.argv[4], int(sys.argv[5]))))
+    print(json.dumps(measure((int(sys.argv[1]), int(sys.argv[2])), sys.argv[3], int(sys.argv[4]))))

@@ -1,7 +1,8 @@
 """How the CPU kernels are compiled, and how they share the processor's cores.
 
-A compiled function calls only compiled functions of its own file: numba's cache on disk notices an
-edit of the file that holds a function, not of the files that it calls into.
+Machine code is kept on disk, beside the sources or where the user may write. numba would notice an
+edit of the file that holds a function, but not of those whose functions and constants it took in;
+here any edit of the fusion makes all of it stale.
 
 Cores are shared by Python threads: the kernels release the interpreter's lock, any thread may fuse
 at any time, and a forked process starts afresh. numba's own loops over threads (`prange`) took half
@@ -11,15 +12,19 @@ library underneath, end the process after a fork or when two threads meet.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from pdl_ros.errors import PdlError
+from pdl_ros.labels import label_set
 
 try:
     import numba
@@ -101,7 +106,22 @@ def _compile(function: Function, **options: Any) -> Any:
     # No fastmath in general: a product rounded with its sum moves the border between two classes.
     # NumPy's error model: a division that must check for zero is not vectorised.
     options |= {'nogil': True, 'error_model': 'numpy'}
+    kept: Any = numba.njit(function, **options)
     try:
-        return numba.njit(function, cache=True, **options)
-    except RuntimeError:  # no folder to keep machine code in: compile once a process
+        kept.enable_caching()
+        file = kept._cache._cache_file
+        file._source_stamp = file._source_stamp, _sources()
+    except (RuntimeError, OSError, AttributeError):
+        # No folder to keep machine code in, no sources, or a numba that keeps its stamps elsewhere:
+        # rather compile once a process than run what is stale.
         return numba.njit(function, **options)
+    return kept
+
+
+@lru_cache
+def _sources() -> str:
+    """Return a digest of all files whose functions or constants end up in a kernel."""
+    digest = hashlib.sha256()
+    for path in (*sorted(Path(__file__).parent.glob('*.py')), Path(label_set.__file__)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -44,11 +44,13 @@ def test_a_street_has_the_instances_asked_for_and_is_the_same_tomorrow():
 
 @pytest.mark.parametrize('method', ['fuse', 'published'])
 def test_a_report_has_a_line_for_each_case_and_is_json(method, capsys):
-    case = measure((64, 128), 3, method, repeats=2)
+    case, *others = measure((64, 128), method, repeats=2, instances=[3])
+    assert [other['instances'] for other in others] == ['noise'][: method == 'fuse']
     assert case['median_ms'] >= case['best_ms'] > 0
     assert case['bytes'] == 64 * 128 * 9 + 16 * 32 * 22 * 4
     case['roofline_ms'] = 1.0
-    results = {'cases': [case], 'processor': 'a', 'threads': 1, 'bandwidth_gb_s': 2.0}
+    results = {'cases': [case], 'processor': 'a', 'threads': 1, 'load_average': 0.5}
+    results['bandwidth_gb_s'] = 2.0
     print_results(json.loads(json.dumps(results)))
     assert '64×128' in capsys.readouterr().out
 

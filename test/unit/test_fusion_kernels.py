@@ -103,7 +103,7 @@ fusion_settings = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=250)
 @given(frames(), fusion_settings, st.sampled_from([2, 100]))
 def test_no_pixel_depends_on_whether_the_plain_or_the_fast_fusion_ran(frame, fusion, divisor):
     heads, size, valid = frame
@@ -287,6 +287,29 @@ assert os.waitpid(child, 0)[1] == 0
 """
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_machine_code_from_before_an_edit_of_any_file_of_the_fusion_is_not_run():
+    # numba would look only at the file of a function, not at where its constants come from.
+    from pdl_ros.fusion import compiled, pixels_cpu
+
+    stamps = pixels_cpu.segment_strip._cache._cache_file._source_stamp
+    assert compiled._sources() in stamps
+
+
+def test_a_machine_without_a_writable_folder_compiles_for_each_process():
+    done = run_python(
+        """
+from numba.core import caching
+caching.CacheImpl._locator_classes.clear()
+from pdl_ros.fusion.compiled import compiled
+@compiled
+def one_more(x):
+    return x + 1
+print(one_more(1))
+"""
+    )
+    assert done.stdout == '2\n', done.stderr
 
 
 def test_a_machine_without_numba_is_told_what_to_install_in_one_sentence(tmp_path: Path):

@@ -132,7 +132,7 @@ def check(heads: HeadOutputs, size, fusion=STREET, label_set=CITYSCAPES, valid=N
 
 @needs_triton
 @runs_kernels
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(frames(), fusion_settings)
 def test_no_pixel_depends_on_the_device(frame, fusion):
     heads, size, valid = frame
