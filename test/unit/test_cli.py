@@ -15,6 +15,7 @@ import torch
 
 import pdl_ros
 from pdl_ros.catalogue import markdown_table
+from pdl_ros.cli import main
 from pdl_ros.network import checkpoints
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import get_variant
@@ -151,14 +152,22 @@ BAD_WEIGHTS = {
 @pytest.mark.parametrize('command', ['inspect', 'import'])
 @pytest.mark.parametrize('words', BAD_WEIGHTS)
 def test_a_bad_file_of_weights_is_one_sentence_and_status_2(
-    words: str, command: str, tmp_path: Path
+    words: str,
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / 'model_final.pkl').write_bytes(BAD_WEIGHTS[words])
-    out = ('-o', 'x.safetensors') if command == 'import' else ()
-    done = run('checkpoint', command, 'model_final.pkl', *out, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert words in done.stderr
-    assert done.stderr.count('\n') == 1
+    out = ['-o', 'x.safetensors'] if command == 'import' else []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['pdl_ros', 'checkpoint', command, 'model_final.pkl', *out])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count('\n') == 1
     assert [p.name for p in tmp_path.iterdir()] == ['model_final.pkl']
 
 
