@@ -41,7 +41,7 @@ setup(
     package_data={'': ['*.yaml', '*.json', '*.safetensors', '*.npz', '*.mp4', '*.png', '*.jpg']},
     python_requires='>=3.10,<3.13',
     install_requires=[
-        'numba>=0.60',
+        'numba>=0.59',
         'numpy',
         'opencv-python-headless<5',
         'pycocotools',

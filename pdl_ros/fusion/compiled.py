@@ -28,6 +28,7 @@ from pdl_ros.labels import label_set
 
 try:
     import numba
+    from numba.core.options import DefaultOptions
 except ImportError as error:
     raise PdlError(
         f'Fusing on the CPU needs the package numba, which cannot be imported here ({error}); '
@@ -35,7 +36,8 @@ except ImportError as error:
     ) from None
 
 Function = TypeVar('Function', bound=Callable[..., Any])
-_NO_COUNTING = {'_nrt': False}
+# The option is numba's own: without it kernels are right as well, and take four times as long.
+_NO_COUNTING = {'_nrt': False} if hasattr(DefaultOptions, '_nrt') else {}
 _pool: ThreadPoolExecutor | None = None
 
 
