@@ -99,18 +99,27 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize('words', MISTAKES)
-def test_a_users_mistake_is_one_sentence_and_status_2(words: str, tmp_path: Path) -> None:
+def test_a_users_mistake_is_one_sentence_and_status_2(
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     pytest.importorskip('lightning_fabric')
     torch.manual_seed(0)
     variant = get_variant('scene_tiny')
     checkpoints.save(PanopticDeepLab(variant), variant, tmp_path / 'ours.safetensors', {})
     (tmp_path / 'picture.png').write_text('<html>not a picture</html>')
-    done = run(*MISTAKES[words], cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert words in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith('pdl_ros: ')]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['pdl_ros', *MISTAKES[words]])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert words in said
+    lines = [line for line in said.splitlines() if line.startswith('pdl_ros: ')]
     assert len(lines) == 1
-    assert 'Traceback' not in done.stderr
+    assert 'Traceback' not in said
 
 
 def test_a_published_file_is_inspected_imported_and_used_from_the_shell(tmp_path: Path) -> None:
