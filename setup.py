@@ -18,6 +18,7 @@ EXTRAS = {
     'test': [
         'hypothesis',
         'mypy',
+        'pycocotools',
         'pytest>=7,<9',
         'pytest-timeout',
         'ruff',
@@ -44,7 +45,6 @@ setup(
         'numba>=0.59',
         'numpy',
         'opencv-python-headless<5',
-        'pycocotools',
         'PyYAML',
         'rich',
         'safetensors',

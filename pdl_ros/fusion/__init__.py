@@ -2,8 +2,7 @@
 3.5).
 """
 
-from pdl_ros.fusion.fuse import fuse, fuse_batch
-from pdl_ros.fusion.plain import fuse_plain
+from pdl_ros.fusion.fuse import fuse, fuse_batch, fuse_plain
 from pdl_ros.fusion.result import PanopticResult, SegmentTable
 from pdl_ros.fusion.settings import FusionSettings
 

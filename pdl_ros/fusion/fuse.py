@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 
 import torch
+from torch import Tensor
 
-from pdl_ros.fusion.plain import fuse_plain
+from pdl_ros.fusion import plain
 from pdl_ros.fusion.result import PanopticResult
+from pdl_ros.fusion.sampling import Axis, sampling_axes
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.labels import LabelSet
 from pdl_ros.network.heads import HeadOutputs
+
+FuseFrame = Callable[
+    [Tensor, Tensor, Tensor, tuple[Axis, Axis], LabelSet, FusionSettings], PanopticResult
+]
+"""Semantic logits (C, h, w), heatmap (1, h, w) and offset (2, h, w) of a frame, and where output
+pixels sample them -> its result.
+"""
 
 
 def fuse(
@@ -25,7 +35,7 @@ def fuse(
     `valid` is the (height, width) of the part of the network's input, from its top left, that the
     label maps cover; the rest is padding. None: there is none.
 
-    What is merged how is told by `plain.fuse_plain`; this gives the same maps, pixel for pixel, and
+    What is merged how is told by `plain.fuse_frame`; this gives the same maps, pixel for pixel, and
     the same table, with scores to 1e-5. Heads may be of any float type and memory format. What is
     NaN or infinite is no evidence: other classes win, no centre stands there, and what is left
     without class, centre or offset is void. So are the instances of a class beyond the
@@ -39,7 +49,6 @@ def fuse(
     return fuse_batch(heads, label_set, settings, size, valid)[0]
 
 
-@torch.inference_mode()
 def fuse_batch(
     heads: HeadOutputs,
     label_set: LabelSet,
@@ -52,18 +61,48 @@ def fuse_batch(
     On a GPU without Triton, and on devices that are neither CPU nor CUDA, the plain definition
     runs: the same result, slowly.
     """
-    # Imported where they are used: a machine with a GPU needs no numba, one without no Triton.
-    device = heads.semantic.device.type
-    if device == 'cpu':
-        from pdl_ros.fusion.fuse_cpu import fuse_cpu
+    return fuse_each(_fastest(heads.semantic.device), heads, label_set, settings, size, valid)
 
-        return fuse_cpu(heads, label_set, settings, size, valid)
-    if device == 'cuda' and find_spec('triton') is not None:
-        from pdl_ros.fusion.fuse_triton import fuse_triton
 
-        return fuse_triton(heads, label_set, settings, size, valid)
-    logits, heatmaps, offsets = (head.split(1) for head in heads[:3])
+def fuse_plain(
+    heads: HeadOutputs,
+    label_set: LabelSet,
+    settings: FusionSettings,
+    size: tuple[int, int],
+    valid: tuple[int, int] | None = None,
+) -> PanopticResult:
+    """Do what `fuse` does by the plain definition, on any device: slowly, for comparison."""
+    (result,) = fuse_each(plain.fuse_frame, heads, label_set, settings, size, valid)
+    return result
+
+
+@torch.inference_mode()
+def fuse_each(
+    fuse_frame: FuseFrame,
+    heads: HeadOutputs,
+    label_set: LabelSet,
+    settings: FusionSettings,
+    size: tuple[int, int],
+    valid: tuple[int, int] | None = None,
+) -> list[PanopticResult]:
+    """Fuse each frame by one of the implementations: the `fuse_frame` of `plain`, `fuse_cpu` or
+    `fuse_triton`.
+    """
+    axes = sampling_axes(heads, size, valid, settings.align_corners)
     return [
-        fuse_plain(HeadOutputs(*frame, heads.stride), label_set, settings, size, valid)
-        for frame in zip(logits, heatmaps, offsets, strict=True)
+        fuse_frame(logits, heatmap, offset, axes, label_set, settings)
+        for logits, heatmap, offset in zip(*heads[:3], strict=True)
     ]
+
+
+def _fastest(device: torch.device) -> FuseFrame:
+    # Imported where they are used: a machine with a GPU needs no numba, one without no Triton.
+    if device.type == 'cpu':
+        from pdl_ros.fusion import fuse_cpu
+
+        return fuse_cpu.fuse_frame
+    if device.type == 'cuda' and find_spec('triton'):
+        from pdl_ros.fusion import fuse_triton
+
+        return fuse_triton.fuse_frame
+    return plain.fuse_frame

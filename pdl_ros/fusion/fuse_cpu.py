@@ -1,49 +1,35 @@
 # mypy: allow-untyped-defs, no-check-untyped-defs
-"""The fusion on the CPU: `plain.fuse_plain`, bit for bit, from compiled kernels."""
+"""The fusion on the CPU: `plain.fuse_frame`, bit for bit, from compiled kernels."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pdl_ros.fusion.centers_cpu import find_centers, sample_points
 from pdl_ros.fusion.compiled import compiled_inner, cores, share
 from pdl_ros.fusion.grouping_cpu import nearby_centers
 from pdl_ros.fusion.pixels_cpu import segment_strip
 from pdl_ros.fusion.result import PanopticResult
-from pdl_ros.fusion.sampling import Axis, sampling_axes
+from pdl_ros.fusion.sampling import Axis
 from pdl_ros.fusion.settings import FusionSettings
-from pdl_ros.fusion.tables import Counts, tabulate, thing_classes
-from pdl_ros.fusion.views import HeadView, axis_view, head_view
-from pdl_ros.fusion.workspace import PROBABILITY_UNIT, TILE_ROWS, Tally, empty_tallies, workspace
+from pdl_ros.fusion.tables import PROBABILITY_UNIT, Counts, tabulate, thing_classes
+from pdl_ros.fusion.views import axis_view, head_view
+from pdl_ros.fusion.workspace import TILE_ROWS, Tally, empty_tallies, workspace
 from pdl_ros.labels import LabelSet
-from pdl_ros.network.heads import HeadOutputs
 
 
-def fuse_cpu(
-    heads: HeadOutputs,
-    label_set: LabelSet,
-    settings: FusionSettings,
-    size: tuple[int, int],
-    valid: tuple[int, int] | None = None,
-) -> list[PanopticResult]:
-    """Do for each of N frames what `fuse` promises; each frame uses all cores."""
-    axes = sampling_axes(heads, size, valid, settings.align_corners)
-    views = (map(head_view, head) for head in (heads.semantic, heads.center_heatmap, heads.offset))
-    return [
-        _fuse_frame(logits, heatmap, offset, axes, label_set, settings)
-        for logits, heatmap, offset in zip(*views, strict=True)
-    ]
-
-
-def _fuse_frame(
-    logits: HeadView,
-    heatmap: HeadView,
-    offset: HeadView,
+def fuse_frame(
+    semantic_head: Tensor,
+    center_heatmap: Tensor,
+    offset_head: Tensor,
     axes: tuple[Axis, Axis],
     label_set: LabelSet,
     settings: FusionSettings,
 ) -> PanopticResult:
+    """Do for one frame what `fuse` promises, on all cores."""
+    logits, heatmap, offset = map(head_view, (semantic_head, center_heatmap, offset_head))
     down, along = axis_view(axes[0]), axis_view(axes[1])
     size, workers = (len(down.lower), len(along.lower)), cores()
     strips = -(-size[0] // TILE_ROWS)

@@ -1,4 +1,4 @@
-"""The fusion on a GPU: `plain.fuse_plain`, bit for bit, without waiting for the host.
+"""The fusion on a GPU: `plain.fuse_frame`, bit for bit, without waiting for the host.
 
 The host only launches: how many centres and segments there are stays on the device, in slots whose
 number follows from the settings. So tables have empty rows, with id -1, until `PanopticResult.cpu`.
@@ -19,17 +19,13 @@ from pdl_ros.fusion.sampling import (
     NO_EVIDENCE,
     Axis,
     sample,
-    sampling_axes,
     usable,
 )
 from pdl_ros.fusion.settings import FusionSettings
-from pdl_ros.fusion.tables import Counts, tabulate, thing_classes, winners
+from pdl_ros.fusion.tables import PROBABILITY_UNIT, Counts, tabulate, thing_classes, winners
 from pdl_ros.labels import LabelSet
-from pdl_ros.network.heads import HeadOutputs
 
 _BLOCK = 512
-_UNIT = 2.0**32
-"""Probabilities are summed in whole multiples of its inverse, so that their order cannot matter."""
 
 
 class _Centers(NamedTuple):
@@ -40,22 +36,7 @@ class _Centers(NamedTuple):
     used: Tensor
 
 
-def fuse_triton(
-    heads: HeadOutputs,
-    label_set: LabelSet,
-    settings: FusionSettings,
-    size: tuple[int, int],
-    valid: tuple[int, int] | None = None,
-) -> list[PanopticResult]:
-    """Do for each of N frames what `fuse` promises, on the device of the heads."""
-    axes = sampling_axes(heads, size, valid, settings.align_corners)
-    return [
-        _fuse_frame(logits, heatmap, offset, axes, label_set, settings)
-        for logits, heatmap, offset in zip(*heads[:3], strict=True)
-    ]
-
-
-def _fuse_frame(
+def fuse_frame(
     logits: Tensor,
     heatmap: Tensor,
     offset: Tensor,
@@ -63,6 +44,7 @@ def _fuse_frame(
     label_set: LabelSet,
     settings: FusionSettings,
 ) -> PanopticResult:
+    """Do for one frame what `fuse` promises, on the device of the heads."""
     device, size = logits.device, (len(axes[0].lower), len(axes[1].lower))
     scaled = settings.scaled(axes[0].scale, axes[1].scale)
     heat = sample(usable(heatmap, 0.0), axes)[0]
@@ -92,7 +74,7 @@ def _fuse_frame(
     sum_probability[grid](
         logits, *logits.stride(), len(logits), *ways,
         instance, winners(votes).int(), things, class_of_thing, probability, *size,
-        NO_EVIDENCE=NO_EVIDENCE, UNIT=_UNIT, **exact,
+        NO_EVIDENCE=NO_EVIDENCE, UNIT=float(PROBABILITY_UNIT), **exact,
     )  # fmt: skip
     objectness = centers.height
     if settings.objectness == 'mask_centroid':
@@ -101,7 +83,7 @@ def _fuse_frame(
     ends = torch.cat([box[:, :2], box[:, 2:] + 1], 1)
     counts = Counts(
         votes.long(),
-        probability.double() / _UNIT,
+        probability.double() / PROBABILITY_UNIT,
         ends,
         centers.at.flip(1).float(),
         objectness,

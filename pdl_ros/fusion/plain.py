@@ -13,34 +13,32 @@ from pdl_ros.fusion.centers import find_centers
 from pdl_ros.fusion.classes import classify
 from pdl_ros.fusion.grouping import group_pixels
 from pdl_ros.fusion.result import PanopticResult, SegmentTable
-from pdl_ros.fusion.sampling import NO_EVIDENCE, sample, sampling_axes, usable
+from pdl_ros.fusion.sampling import NO_EVIDENCE, Axis, sample, usable
 from pdl_ros.fusion.scores import score_instances
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.fusion.voting import majority_vote, number_within_class
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
-from pdl_ros.network.heads import HeadOutputs
 
 
-@torch.inference_mode()
-def fuse_plain(
-    heads: HeadOutputs,
+def fuse_frame(
+    semantic_head: Tensor,
+    center_heatmap: Tensor,
+    offset_head: Tensor,
+    axes: tuple[Axis, Axis],
     label_set: LabelSet,
     settings: FusionSettings,
-    size: tuple[int, int],
-    valid: tuple[int, int] | None = None,
 ) -> PanopticResult:
-    """Do for one frame (N = 1) what `fuse` promises, one readable step after the other.
+    """Do for one frame what `fuse` promises, one readable step after the other.
 
     All steps run at the output size, on the device of the heads. Section 3.3 of the paper; ties and
     limits are those of the published PyTorch code.
     """
-    axes = sampling_axes(heads, size, valid, settings.align_corners)
     scale_y, scale_x = (axis.scale if settings.rescale else 1.0 for axis in axes)
     scaled = settings.scaled(axes[0].scale, axes[1].scale)
-    logits = sample(usable(heads.semantic[0], NO_EVIDENCE), axes)
-    heatmap = sample(usable(heads.center_heatmap[0], 0.0), axes)[0]
-    offset = sample(usable(heads.offset[0], math.nan), axes)
+    logits = sample(usable(semantic_head, NO_EVIDENCE), axes)
+    heatmap = sample(usable(center_heatmap, 0.0), axes)[0]
+    offset = sample(usable(offset_head, math.nan), axes)
     offset = offset * offset.new_tensor([scale_y, scale_x]).view(2, 1, 1)
 
     semantic = classify(logits)
@@ -56,7 +54,7 @@ def fuse_plain(
     )
     stuff, stuff_ids = _stuff_rows(semantic, is_thing, scaled.stuff_area, label_set)
 
-    instance = torch.zeros(size, dtype=torch.int32, device=semantic.device)
+    instance = torch.zeros(semantic.shape, dtype=torch.int32, device=semantic.device)
     panoptic = stuff_ids[semantic]
     at = pixels.unbind(1)
     instance[at] = running[nearest]

@@ -9,8 +9,6 @@ import numpy as np
 from pdl_ros.fusion.views import AxisView
 
 TILE_ROWS, TILE_COLUMNS = 32, 64
-PROBABILITY_UNIT = 2**32
-"""Probabilities are summed in whole multiples of its inverse, so that their order cannot matter."""
 _TALLY_BYTES = 16 * 2**20
 """Counters of all workers take at most this: with very many centres, fewer workers run."""
 

@@ -7,10 +7,10 @@ import gc
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.msg import State
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
@@ -22,9 +22,11 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
+from pdl_ros.labels import LabelSet
 from pdl_ros.msg import LabelInfo
 from pdl_ros.network.variants import get_variant
 from pdl_ros.node import diagnostics, messages
+from pdl_ros.node.detections import have_vision_msgs, vision_label_info
 from pdl_ros.node.inbox import Inbox
 from pdl_ros.node.outputs import CameraOutputs
 from pdl_ros.node.parameters import NodeSettings, Parameters
@@ -58,7 +60,7 @@ class PanopticNode(LifecycleNodeMixin, Node):
         self._inbox: Inbox[Received] | None = None
         self._worker: Worker | None = None
         self._reception: Reception | None = None
-        self._label_info: Publisher | None = None
+        self._label_infos: list[tuple[Publisher, Callable[[LabelSet, Header], Any]]] = []
         self._label_timer: Any = None
         self.add_on_set_parameters_callback(self._check_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -106,12 +108,7 @@ class PanopticNode(LifecycleNodeMixin, Node):
         self._inbox = inbox
         self._streams = {c: CameraStream(self, c, settings, inbox) for c in cameras}
         self._outputs = {c: CameraOutputs(self, c, settings, segmenter.label_set) for c in cameras}
-        self._label_info = self.create_publisher(
-            LabelInfo,
-            '~/label_info',
-            _LATCHED,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        self._label_infos = self._advertise_label_info()
         self._publish_label_info()
         self._label_timer = self._every(settings.label_info_period, self._publish_label_info)
         self.get_logger().info(
@@ -173,9 +170,9 @@ class PanopticNode(LifecycleNodeMixin, Node):
         if self._label_timer is not None:
             self.destroy_timer(self._label_timer)
             self._label_timer = None
-        if self._label_info is not None:
-            self.destroy_publisher(self._label_info)
-            self._label_info = None
+        for publisher, _ in self._label_infos:
+            self.destroy_publisher(publisher)
+        self._label_infos = []
         if self._segmenter is not None:
             self._segmenter.release()
         self._segmenter = self._inbox = self._settings = None
@@ -212,13 +209,28 @@ class PanopticNode(LifecycleNodeMixin, Node):
             )
         )
 
+    def _advertise_label_info(self) -> list[tuple[Publisher, Callable[[LabelSet, Header], Any]]]:
+        """Return the latched publishers of what labels mean, and what makes their messages."""
+        kinds: list[tuple[type, str, Callable[[LabelSet, Header], Any]]] = [
+            (LabelInfo, '~/label_info', messages.label_info)
+        ]
+        if have_vision_msgs():
+            from vision_msgs.msg import LabelInfo as VisionLabelInfo
+
+            kinds.append((VisionLabelInfo, '~/detections/label_info', vision_label_info))
+        overriding = QoSOverridingOptions.with_default_policies()
+        return [
+            (self.create_publisher(k, topic, _LATCHED, qos_overriding_options=overriding), make)
+            for k, topic, make in kinds
+        ]
+
     def _publish_label_info(self) -> None:
-        publisher, segmenter = self._label_info, self._segmenter
-        if publisher is None or segmenter is None:
+        if self._segmenter is None:
             return
         frames = [s.books.frame_id for s in self._streams.values()]
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=frames[0] if frames else '')
-        publisher.publish(messages.label_info(segmenter.label_set, header))
+        for publisher, make in self._label_infos:
+            publisher.publish(make(self._segmenter.label_set, header))
 
     def _every(self, seconds: float, callback: Any) -> Any:
         # On the steady clock: a paused simulation must not silence it.
@@ -253,8 +265,3 @@ class PanopticNode(LifecycleNodeMixin, Node):
                 lock.release()
 
         service.callback = answer
-
-    @property
-    def is_active(self) -> bool:
-        """Whether images are taken."""
-        return bool(self._state_machine.current_state[0] == State.PRIMARY_STATE_ACTIVE)

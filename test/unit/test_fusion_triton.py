@@ -20,6 +20,7 @@ from hypothesis import given, settings
 
 from pdl_ros.bench.streets import noise_heads, street_heads
 from pdl_ros.fusion import FusionSettings, fuse_plain
+from pdl_ros.fusion.fuse import fuse_each
 from pdl_ros.network.heads import HeadOutputs
 
 from .test_fusion_kernels import (
@@ -111,7 +112,7 @@ def test_the_kernels_compile_for_the_gpus_in_use_and_fuse_no_product_with_its_su
         monkeypatch.setattr(fuse_triton, name, recorder)
     heads = street_heads((32, 64), 3, CITYSCAPES)
     heads = HeadOutputs(*(h.to(dtype) for h in heads[:3]), 4)
-    fuse_triton.fuse_triton(heads, CITYSCAPES, STREET, (32, 64))
+    fuse_each(fuse_triton.fuse_frame, heads, CITYSCAPES, STREET, (32, 64))
     for architecture in (75, 87, 90):  # Turing, Orin, Hopper
         for recorder in recorders:
             fusing = {k: v for k, v in recorder.options.items() if k == 'enable_fp_fusion'}
@@ -123,10 +124,10 @@ def test_the_kernels_compile_for_the_gpus_in_use_and_fuse_no_product_with_its_su
 
 
 def check(heads: HeadOutputs, size, fusion=STREET, label_set=CITYSCAPES, valid=None) -> None:
-    from pdl_ros.fusion.fuse_triton import fuse_triton
+    from pdl_ros.fusion.fuse_triton import fuse_frame
 
     on_device = HeadOutputs(*(h.to(DEVICE) for h in heads[:3]), heads.stride)
-    (result,) = fuse_triton(on_device, label_set, fusion, size, valid)
+    (result,) = fuse_each(fuse_frame, on_device, label_set, fusion, size, valid)
     assert_same(result.cpu(), fuse_plain(heads, label_set, fusion, size, valid))
 
 
@@ -170,11 +171,11 @@ def test_heads_of_any_precision_and_memory_order_are_read_where_they_are():
 @needs_triton
 @runs_kernels
 def test_a_batch_gives_each_frame_its_own_result():
-    from pdl_ros.fusion.fuse_triton import fuse_triton
+    from pdl_ros.fusion.fuse_triton import fuse_frame
 
     both = [street_heads((32, 64), n, CITYSCAPES, seed=n) for n in (2, 5)]
     batch = [torch.cat(h).to(DEVICE) for h in zip(*(b[:3] for b in both), strict=True)]
-    results = fuse_triton(HeadOutputs(*batch, 4), CITYSCAPES, STREET, (32, 64))
+    results = fuse_each(fuse_frame, HeadOutputs(*batch, 4), CITYSCAPES, STREET, (32, 64))
     for result, heads in zip(results, both, strict=True):
         assert_same(result.cpu(), fuse_plain(heads, CITYSCAPES, STREET, (32, 64)))
 
@@ -182,11 +183,11 @@ def test_a_batch_gives_each_frame_its_own_result():
 @needs_triton
 @runs_kernels
 def test_a_table_that_was_not_copied_to_the_host_lists_only_segments():
-    from pdl_ros.fusion.fuse_triton import fuse_triton
+    from pdl_ros.fusion.fuse_triton import fuse_frame
 
     heads = street_heads((32, 64), 3, CITYSCAPES)
     on_device = HeadOutputs(*(h.to(DEVICE) for h in heads[:3]), heads.stride)
-    (result,) = fuse_triton(on_device, CITYSCAPES, STREET, (32, 64))
+    (result,) = fuse_each(fuse_frame, on_device, CITYSCAPES, STREET, (32, 64))
     plain = fuse_plain(heads, CITYSCAPES, STREET, (32, 64))
     assert len(result.segments.id) > len(plain.segments.id)
     assert [row['id'] for row in result.segments.rows()] == plain.segments.id.tolist()

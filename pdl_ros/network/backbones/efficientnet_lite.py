@@ -101,7 +101,7 @@ class EfficientNetLite(nn.Module):
 
 
 def efficientnet_lite0(output_stride: int, multi_grid: tuple[int, ...]) -> EfficientNetLite:
-    """EfficientNet-Lite0: 3.4 million parameters, no squeeze-excite, quantises and compiles
+    """EfficientNet-Lite0: 3.0 million parameters, no squeeze-excite, quantises and compiles
     well.
     """
     return EfficientNetLite(1.0, 1.0, output_stride, multi_grid)

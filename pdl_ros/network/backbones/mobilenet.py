@@ -226,7 +226,7 @@ def mobilenet_v3_large(output_stride: int, multi_grid: tuple[int, ...]) -> Mobil
 
 
 def mobilenet_v3_large_seg(output_stride: int, multi_grid: tuple[int, ...]) -> MobileNet:
-    """MobileNetV3-Large with half the width behind stride 16, as the paper has it: 1.6 million
+    """MobileNetV3-Large with half the width behind stride 16, as the paper has it: 1.4 million
     parameters, and no ImageNet release.
     """
     return MobileNet(_V3_LARGE_SEG, output_stride, multi_grid)
