@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from lifecycle_msgs.srv import ChangeState
 
 from .harness import Harness, running
@@ -74,7 +73,6 @@ def test_the_node_answers_while_it_loads_its_network(
         assert configured.result().success
 
 
-@pytest.mark.soak
 def test_twenty_configurations_leave_no_memory_behind(
     parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
 ) -> None:

@@ -61,7 +61,7 @@ def bash(workspace, script, **options):
     )
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @pytest.mark.parametrize('mode', ['', '--symlink-install'])
 def test_a_workspace_builds_and_its_processes_exchange_messages(workspace, mode):
     built = bash(workspace, f'nice colcon build {mode} --cmake-args -DBUILD_TESTING=OFF')

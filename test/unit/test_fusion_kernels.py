@@ -270,7 +270,6 @@ print((peak() - before) / result.panoptic.numel())
     assert float(done.stdout) < 9 + 32
 
 
-@pytest.mark.soak
 def test_a_fork_of_a_process_that_has_fused_can_fuse():
     done = run_python(
         START
