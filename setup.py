@@ -21,6 +21,7 @@ EXTRAS = {
         'pycocotools',
         'pytest>=7,<9',
         'pytest-timeout',
+        'pytest-xdist',
         'ruff',
         'torchmetrics',
         "triton; sys_platform == 'linux' and platform_machine == 'x86_64'",

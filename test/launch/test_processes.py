@@ -92,8 +92,8 @@ class Outside:
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Outside]:
-    with contextlib.closing(Outside(tmp_path, domain=10 + os.getpid() % 80)) as node:
+def outside(tmp_path: Path, domain: int) -> Iterator[Outside]:
+    with contextlib.closing(Outside(tmp_path, domain)) as node:
         yield node
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,6 @@ from pdl_ros.network.variants import get_variant
 from pdl_ros.pipeline import Segmenter
 
 VARIANT = 'scene_tiny'
-_domains = itertools.count(
-    os.getpid() % 80 + 10
-)  # parallel runs on a machine must not hear each other
 
 
 @pytest.fixture(scope='session')
@@ -50,12 +45,6 @@ def segmenter(weights: Path) -> Segmenter:
 def parameters(weights: Path) -> dict[str, Any]:
     """The node's parameters; reliable, so that a test never waits for a frame that DDS lost."""
     return {'variant': VARIANT, 'weights': weights, 'device': 'cpu', 'image_qos': 'reliable'}
-
-
-@pytest.fixture
-def domain() -> int:
-    """A DDS domain of its own."""
-    return next(_domains) % 90 + 10
 
 
 @pytest.fixture
