@@ -14,7 +14,7 @@ from pdl_ros.network.cost import multiply_adds, parameter_count
 from pdl_ros.network.formats import open_weights
 from pdl_ros.network.names import release_of
 from pdl_ros.network.variants import VARIANTS, Variant
-from pdl_ros.pipeline import padded_size
+from pdl_ros.preprocessing import padded_size
 
 
 def print_variants() -> None:

@@ -6,27 +6,26 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from pdl_ros.engines import TorchEngine, pick_device
-from pdl_ros.errors import PdlError
+from pdl_ros.engines import EngineSettings, open_engine, pick_device
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
 from pdl_ros.fusion.averaging import InferenceAugmentation, View, average_views
 from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
+from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
+from pdl_ros.preprocessing import Preprocessor, check_frame, network_size, padded_size
 
 
 class StageTimes(NamedTuple):
-    """How long each stage of one frame took, in milliseconds."""
+    """How long each stage took, in milliseconds; frames of one batch share them."""
 
     preprocess_ms: float
     network_ms: float
@@ -34,11 +33,18 @@ class StageTimes(NamedTuple):
     readback_ms: float
 
 
+class Segmented(NamedTuple):
+    """The results of frames that were segmented together, and what that took."""
+
+    results: list[PanopticResult]
+    stages: StageTimes
+
+
 class Segmenter:
     """Segment RGB frames of any size.
 
-    `fusion` and `augmentation` (test-time augmentation, None: off) may be replaced between frames;
-    they take effect on the next one.
+    `engine` says how the network is executed. `fusion` and `augmentation` (test-time augmentation,
+    None: off) may be replaced between frames; they take effect on the next one.
     """
 
     def __init__(
@@ -47,27 +53,27 @@ class Segmenter:
         variant: Variant,
         device: str = 'auto',
         fusion: FusionSettings | None = None,
+        engine: EngineSettings | None = None,
     ) -> None:
         self.variant = variant
-        self.engine = TorchEngine(network, pick_device(device))
+        self.engine = open_engine(network, variant, pick_device(device), engine or EngineSettings())
         self.fusion = fusion or default_fusion(variant)
         self.augmentation: InferenceAugmentation | None = None
-        self._mean, self._std = (
-            torch.tensor(values, device=self.device).view(1, 3, 1, 1)
-            for values in (variant.mean, variant.std)
-        )
-        pad = torch.tensor(variant.pad_color or variant.mean, device=self.device)
-        self._pad = (pad.view(1, 3, 1, 1) - self._mean) / self._std
+        self._preprocess = Preprocessor(variant, self.device)
 
     @classmethod
     def load(
-        cls, name_or_file: str | Path, device: str = 'auto', variant: str | None = None
+        cls,
+        name_or_file: str | Path,
+        device: str = 'auto',
+        variant: str | None = None,
+        engine: EngineSettings | None = None,
     ) -> Segmenter:
         """Load a shipped variant by name, or a checkpoint file; `variant` asserts which one it
         holds.
         """
         network, found = checkpoints.load(name_or_file, variant)
-        return cls(network, found, device)
+        return cls(network, found, device, engine=engine)
 
     @property
     def label_set(self) -> LabelSet:
@@ -90,12 +96,14 @@ class Segmenter:
     ) -> PanopticResult | list[PanopticResult]:
         """Segment one (H, W, 3) uint8 RGB frame, or several; results are on the host, at each
         frame's size.
+
+        Several are segmented one after the other, so that a long list needs no more memory than one
+        frame; `start` takes a batch.
         """
         if isinstance(frames, np.ndarray):
             return self.timed(frames)[0]
         return [self.timed(frame)[0] for frame in frames]
 
-    @torch.inference_mode()
     def timed(
         self, frame: np.ndarray, output_size: tuple[int, int] | None = None
     ) -> tuple[PanopticResult, StageTimes]:
@@ -103,29 +111,63 @@ class Segmenter:
 
         `output_size` is the (height, width) of the label maps; None: the frame's.
         """
-        _check_frame(frame)
-        marks = [self._now()]
-        size = network_size(frame.shape[0], frame.shape[1], self.variant)
+        (result,), stages = self.start([frame], [output_size])()
+        return result, stages
+
+    def fits(self, height: int, width: int) -> tuple[int, int]:
+        """Return what frames must agree in to be segmented together: the size of the network's
+        input.
+        """
+        return padded_size(network_size(height, width, self.variant), self.variant)
+
+    @torch.inference_mode()
+    def start(
+        self,
+        frames: Sequence[np.ndarray],
+        output_sizes: Sequence[tuple[int, int] | None] | None = None,
+    ) -> Callable[[], Segmented]:
+        """Begin to segment a batch; call what is returned to have the results, on the host.
+
+        Frames of a batch agree in `fits`. On a GPU the next batch may begin before the results of
+        this one are asked for: its upload and the read-back of this one then overlap with work.
+        `output_sizes` as in `timed`.
+        """
+        for frame in frames:
+            check_frame(frame)
+        marks = _Marks(self.device)
+        sizes = [network_size(f.shape[0], f.shape[1], self.variant) for f in frames]
+        asked = output_sizes or [None] * len(frames)
+        outputs = [o or (f.shape[0], f.shape[1]) for o, f in zip(asked, frames, strict=True)]
         if self.augmentation is None:
-            images = self._preprocess(frame, size)
-            marks.append(self._now())
-            heads, valid = self.engine(images), size
+            images = torch.cat([self._preprocess(f, s) for f, s in zip(frames, sizes, strict=True)])
+            marks.add()
+            heads = _split(self.engine(images))
+            valid: Sequence[tuple[int, int] | None] = sizes
         else:
-            marks.append(self._now())
-            views, valid = self._views(frame, size), None
-            heads = average_views(views, size, self.variant.decoder.align_corners)
-        marks.append(self._now())
-        result = fuse(heads, self.label_set, self.fusion, output_size or frame.shape[:2], valid)
-        marks.append(self._now())
-        result = result.cpu()
-        marks.append(self._now())
-        return result, StageTimes(*(1e3 * (b - a) for a, b in itertools.pairwise(marks)))
+            marks.add()
+            heads = [self._averaged(f, s) for f, s in zip(frames, sizes, strict=True)]
+            valid = [None] * len(frames)
+        marks.add()
+        results = [
+            fuse(h, self.label_set, self.fusion, output, part)
+            for h, output, part in zip(heads, outputs, valid, strict=True)
+        ]
+        marks.add()
+        copies = [result.start_copy() for result in results]
+        marks.add()
+
+        def finish() -> Segmented:
+            stages = marks.milliseconds()  # waits for the device
+            return Segmented([copy.compact() for copy in copies], StageTimes(*stages))
+
+        return finish
 
     def warm_up(self, height: int = 480, width: int = 640) -> None:
-        """Run once on an empty frame, so that the first real one is not slowed by allocations and
-        kernel choice.
+        """Run on an empty frame of the size that is expected, so that the first real one is not
+        slowed by allocations and kernel choice.
         """
-        self(np.zeros((height, width, 3), np.uint8))
+        for _ in range(2):
+            self(np.zeros((height, width, 3), np.uint8))
 
     def recover(self) -> None:
         """After a failed frame: hand back what the device's allocator keeps, so that the next one
@@ -139,6 +181,10 @@ class Segmenter:
         self.engine.release()
         self.recover()
 
+    def _averaged(self, frame: np.ndarray, size: tuple[int, int]) -> HeadOutputs:
+        align_corners = self.variant.decoder.align_corners
+        return average_views(self._views(frame, size), size, align_corners)
+
     def _views(self, frame: np.ndarray, size: tuple[int, int]) -> Iterator[View]:
         assert self.augmentation is not None
         for scale in self.augmentation.scales:
@@ -147,55 +193,39 @@ class Segmenter:
                 images = self._preprocess(frame, scaled, mirrored)
                 yield View(self.engine(images), scaled, mirrored)
 
-    def _preprocess(
-        self, frame: np.ndarray, size: tuple[int, int], mirrored: bool = False
-    ) -> Tensor:
-        """Return the (1, 3, H, W) input: the frame at `size`, normalised, padded below and to the
-        right.
-        """
-        # PyTorch warns of arrays it could write to but must not, such as views of a message.
-        pixels = torch.from_numpy(np.require(frame, requirements=('C', 'W')))
-        x = pixels.to(self.device).permute(2, 0, 1)[None].float()
-        if size != x.shape[-2:]:
-            x = F.interpolate(x, size, mode='bilinear', align_corners=False, antialias=True)
-        x = (x - self._mean) / self._std
-        canvas = self._pad.repeat(1, 1, *padded_size(size, self.variant))
-        canvas[..., : size[0], : size[1]] = x.flip(-1) if mirrored else x
-        return canvas
 
-    def _now(self) -> float:
-        if self.device.type == 'cuda':
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+class _Marks:
+    """Moments between the stages of a batch, on the device's own clock."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._events: list[torch.cuda.Event] = []
+        self._times: list[float] = []
+        self.add()
+
+    def add(self) -> None:
+        if self._device.type == 'cuda':
+            self._events.append(torch.cuda.Event(enable_timing=True))
+            self._events[-1].record()
+        else:
+            self._times.append(time.perf_counter())
+
+    def milliseconds(self) -> list[float]:
+        """Wait for the last moment; return the times between them all."""
+        if self._events:
+            self._events[-1].synchronize()
+            return [a.elapsed_time(b) for a, b in itertools.pairwise(self._events)]
+        return [1e3 * (b - a) for a, b in itertools.pairwise(self._times)]
+
+
+def _split(heads: HeadOutputs) -> list[HeadOutputs]:
+    """Take the heads of a batch apart, frame by frame."""
+    semantic, center, offset = (head.split(1) for head in heads[:3])
+    return [
+        HeadOutputs(s, c, o, heads.stride) for s, c, o in zip(semantic, center, offset, strict=True)
+    ]
 
 
 def default_fusion(variant: Variant) -> FusionSettings:
     """Return the fusion settings that belong to a variant."""
     return FusionSettings(align_corners=variant.decoder.align_corners, **variant.fusion)  # type: ignore[arg-type]
-
-
-def network_size(height: int, width: int, variant: Variant) -> tuple[int, int]:
-    """Return the (height, width) at which a frame enters the network, before padding.
-
-    The short edge becomes `variant.short_edge`, unless the long edge would then pass
-    `variant.long_edge`.
-    """
-    scale = min(variant.short_edge / min(height, width), variant.long_edge / max(height, width))
-    high, wide = (max(int(edge * scale + 0.5), 1) for edge in (height, width))
-    return high, wide
-
-
-def padded_size(size: tuple[int, int], variant: Variant) -> tuple[int, int]:
-    """Return the (height, width) of the network's input when the frame in it has `size`."""
-    # An align-corners grid has one sample more than it has intervals.
-    extra = 1 if variant.decoder.align_corners else 0
-    high, wide = (edge + (extra - edge) % variant.size_divisor for edge in size)
-    return high, wide
-
-
-def _check_frame(frame: np.ndarray) -> None:
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
-        raise PdlError(
-            f'A frame must be an (H, W, 3) uint8 RGB array that is not empty; '
-            f'this one is {frame.shape} {frame.dtype}.'
-        )

@@ -1,5 +1,7 @@
 """How a network is executed on a device."""
 
-from pdl_ros.engines.torch_engine import TorchEngine, pick_device
+from pdl_ros.engines.devices import pick_device
+from pdl_ros.engines.engine import ENGINES, PRECISIONS, Engine, EngineSettings
+from pdl_ros.engines.opening import open_engine
 
-__all__ = ['TorchEngine', 'pick_device']
+__all__ = ['ENGINES', 'PRECISIONS', 'Engine', 'EngineSettings', 'open_engine', 'pick_device']

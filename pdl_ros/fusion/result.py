@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -59,5 +60,30 @@ class PanopticResult(NamedTuple):
 
     def cpu(self) -> PanopticResult:
         """Copy everything to the host; the only synchronisation a frame needs."""
-        table = SegmentTable(*(column.cpu() for column in self.segments)).compact()
-        return PanopticResult(self.semantic.cpu(), self.instance.cpu(), self.panoptic.cpu(), table)
+        copy = self.start_copy()
+        if self.semantic.is_cuda:
+            torch.cuda.current_stream(self.semantic.device).synchronize()
+        return copy.compact()
+
+    def start_copy(self) -> PanopticResult:
+        """Begin to copy everything to the host, without waiting for it.
+
+        What comes from a GPU is not there before its current stream was waited for; then `compact`
+        makes it a result.
+        """
+        table = SegmentTable(*(_to_host(column) for column in self.segments))
+        return PanopticResult(
+            _to_host(self.semantic), _to_host(self.instance), _to_host(self.panoptic), table
+        )
+
+    def compact(self) -> PanopticResult:
+        """Leave out the rows of the table without a segment."""
+        return self._replace(segments=self.segments.compact())
+
+
+def _to_host(values: Tensor) -> Tensor:
+    if not values.is_cuda:
+        return values.cpu()
+    # Only to pinned memory does a copy run beside other work.
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    return host.copy_(values, non_blocking=True)

@@ -12,7 +12,8 @@ from pdl_ros.node.inbox import Inbox
 from pdl_ros.node.outputs import CameraOutputs
 from pdl_ros.node.parameters import NodeSettings
 from pdl_ros.node.stream import CameraStream, Received
-from pdl_ros.pipeline import Segmenter, default_fusion, network_size
+from pdl_ros.pipeline import Segmenter, default_fusion
+from pdl_ros.preprocessing import network_size
 
 
 class Worker:

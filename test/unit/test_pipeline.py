@@ -18,7 +18,8 @@ from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
 from pdl_ros.fusion.averaging import InferenceAugmentation
 from pdl_ros.network import checkpoints
 from pdl_ros.network.variants import VARIANTS, get_variant
-from pdl_ros.pipeline import Segmenter, default_fusion, network_size, padded_size
+from pdl_ros.pipeline import Segmenter, default_fusion
+from pdl_ros.preprocessing import network_size, padded_size
 
 from .test_network import network_of
 

@@ -1,0 +1,56 @@
+"""What an engine is, and what a user can ask of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pdl_ros.errors import require
+from pdl_ros.network.heads import HeadOutputs
+
+ENGINES = ('auto', 'torch', 'onnx', 'tensorrt')
+PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16', 'int8')
+
+
+class Engine(Protocol):
+    """A network made ready for a device.
+
+    Call it with normalised images (N, 3, H, W) float32 on `device`; the head outputs are float32 on
+    the same device, and valid until the next call. `name` and `precision` say what really runs.
+    """
+
+    name: str
+    precision: str
+    device: torch.device
+
+    def __call__(self, images: Tensor) -> HeadOutputs:
+        """Run the network."""
+        ...
+
+    def release(self) -> None:
+        """Give back weights and buffers; the engine cannot be used after it."""
+        ...
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How the network is to be executed.
+
+    engine: one of `ENGINES`, precision: one of `PRECISIONS`; auto is what is fastest here among
+    those that give the published label maps (docs/engines.md). fallback: when the engine cannot
+    be had, warn and run on PyTorch instead of failing.
+    """
+
+    engine: str = 'auto'
+    precision: str = 'auto'
+    fallback: bool = False
+
+    def __post_init__(self) -> None:
+        for what, value, choices in (
+            ('engine', self.engine, ENGINES),
+            ('precision', self.precision, PRECISIONS),
+        ):
+            require(value in choices, f'The {what} is {value!r}; it can be {" or ".join(choices)}.')
