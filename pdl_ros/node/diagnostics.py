@@ -51,6 +51,8 @@ def _camera_status(node: str, active: bool, stream: CameraStream) -> DiagnosticS
         level, message = _WARN, 'not active'
     elif books.last_error and now - books.last_error_at < _RECENT:
         level, message = _ERROR, books.last_error
+    elif not stream.subscribed:
+        message = 'nobody listens'
     elif now - books.last_arrival > _RECENT:
         level, message = _WARN, f'no image on {stream.topic}'
     values = {

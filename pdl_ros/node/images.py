@@ -7,17 +7,23 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
 from pdl_ros.node.compressed import compressed_to_rgb
 from pdl_ros.node.encodings import ENCODINGS, Plane, refusal
 
-__all__ = ['ImageWriter', 'compressed_to_rgb', 'planes_of', 'to_rgb']
+__all__ = ['ImageWriter', 'PngWriter', 'compressed_to_rgb', 'planes_of', 'to_rgb']
 
-_OUTPUT_TYPES = {'mono8': (np.uint8, 1), '16UC1': (np.uint16, 1), 'rgb8': (np.uint8, 3)}
+_OUTPUT_TYPES = {
+    'mono8': (np.uint8, 1),
+    '16UC1': (np.uint16, 1),
+    '32SC1': (np.int32, 1),
+    'rgb8': (np.uint8, 3),
+}
 
 
 def to_rgb(message: Image) -> np.ndarray:
@@ -114,3 +120,22 @@ class ImageWriter:
         view = np.frombuffer(message.data, self._dtype).reshape(pixels.shape)
         np.copyto(view, pixels, casting='unsafe')
         return message
+
+
+class PngWriter:
+    """Make the PNG messages of a topic of label images, as compressed_image_transport would.
+
+    encoding: `mono8` or `16UC1`; PNG has no samples of 32 bits. The pixels come back exactly.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        self.encoding = encoding
+        self._dtype, _ = _OUTPUT_TYPES[encoding]
+        self._format = f'{encoding}; png compressed '
+
+    def fill(self, pixels: np.ndarray, header: Header) -> CompressedImage:
+        """Return a message of (H, W) pixels; values must fit the encoding's type."""
+        # OpenCV's own settings: level 1 by name takes three times as long (22 and 7 ms for a
+        # panoptic image of 2048x1024) and the file is no smaller.
+        _, data = cv2.imencode('.png', pixels.astype(self._dtype, copy=False))
+        return CompressedImage(header=header, format=self._format, data=array('B', data.tobytes()))

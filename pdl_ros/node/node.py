@@ -35,7 +35,6 @@ from pdl_ros.node.stream import CameraStream, Received
 from pdl_ros.node.worker import Worker
 from pdl_ros.pipeline import Segmenter, default_fusion
 
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -103,11 +102,18 @@ class PanopticNode(LifecycleNodeMixin, Node):
         self._settings, self._segmenter = settings, segmenter
         cameras = settings.cameras or ('',)
         inbox: Inbox[Received] = Inbox(
-            cameras, settings.policy == 'newest', settings.queue_size, self._wake
+            cameras,
+            settings.policy == 'newest',
+            settings.queue_size,
+            self._wake,
+            settings.batch_window_ms / 1e3,
         )
         self._inbox = inbox
         self._streams = {c: CameraStream(self, c, settings, inbox) for c in cameras}
-        self._outputs = {c: CameraOutputs(self, c, settings, segmenter.label_set) for c in cameras}
+        on_match = self._follow_demand if settings.lazy else None
+        self._outputs = {
+            c: CameraOutputs(self, c, settings, segmenter.label_set, on_match) for c in cameras
+        }
         self._label_infos = self._advertise_label_info()
         self._publish_label_info()
         self._label_timer = self._every(settings.label_info_period, self._publish_label_info)
@@ -128,7 +134,10 @@ class PanopticNode(LifecycleNodeMixin, Node):
             lambda: self._settings,  # type: ignore[arg-type, return-value]
             lambda sentence: self.get_logger().error(sentence, throttle_duration_sec=5.0),
         )
-        self._reception = Reception(self, self._streams.values(), self._settings)
+        self._reception = Reception(self, self._streams.values(), self._settings, self._wanted)
+        for outputs in self._outputs.values():
+            for sentence in outputs.describe():
+                self.get_logger().info(f'Publishing {sentence}')
         self.get_logger().info(f'Active: publishing under {self.get_fully_qualified_name()}/.')
         return _SUCCESS
 
@@ -162,6 +171,14 @@ class PanopticNode(LifecycleNodeMixin, Node):
             self._reception = None
         worker, self._worker = self._worker, None
         return worker is None or worker.stop(timeout)
+
+    def _wanted(self, camera: str) -> bool:
+        settings = self._settings
+        return settings is not None and bool(self._outputs[camera].demanded(settings))
+
+    def _follow_demand(self) -> None:
+        if (reception := self._reception) is not None:
+            reception.follow_demand()
 
     def _give_back(self) -> None:
         for outputs in self._outputs.values():
@@ -218,10 +235,17 @@ class PanopticNode(LifecycleNodeMixin, Node):
             from vision_msgs.msg import LabelInfo as VisionLabelInfo
 
             kinds.append((VisionLabelInfo, '~/detections/label_info', vision_label_info))
-        overriding = QoSOverridingOptions.with_default_policies()
         return [
-            (self.create_publisher(k, topic, _LATCHED, qos_overriding_options=overriding), make)
-            for k, topic, make in kinds
+            (
+                self.create_publisher(
+                    kind,
+                    topic,
+                    QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                ),
+                make,
+            )
+            for kind, topic, make in kinds
         ]
 
     def _publish_label_info(self) -> None:

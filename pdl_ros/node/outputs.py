@@ -3,47 +3,63 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
+from pdl_ros.errors import PdlError
 from pdl_ros.fusion import PanopticResult
 from pdl_ros.labels import LabelSet
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
 from pdl_ros.node import messages
 from pdl_ros.node.cloud import CloudWriter
 from pdl_ros.node.detections import detections, have_vision_msgs
-from pdl_ros.node.images import ImageWriter
+from pdl_ros.node.images import ImageWriter, PngWriter
 from pdl_ros.node.parameters import NodeSettings
 from pdl_ros.node.stream import CameraStream, Frame
 from pdl_ros.pipeline import StageTimes
 from pdl_ros.tracking import Tracker, Tracks
 from pdl_ros.visualization import overlay
 
-OUTPUT_QOS = QoSProfile(depth=2)
-"""Label images and messages: reliable, volatile, the last two."""
-_ENCODINGS = {'semantic': 'mono8', 'instance': '16UC1', 'panoptic': '16UC1', 'overlay': 'rgb8'}
+_DEPTH = 2  # messages kept for a listener, reliable and volatile
+_LABELS = {'semantic': 'mono8', 'instance': '16UC1', 'panoptic': '16UC1'}
 
 
 class CameraOutputs:
     """The publishers of one camera; `demanded` first, then `publish` what it named."""
 
     def __init__(
-        self, node: Node, camera: str, settings: NodeSettings, label_set: LabelSet
+        self,
+        node: Node,
+        camera: str,
+        settings: NodeSettings,
+        label_set: LabelSet,
+        on_match: Callable[[], None] | None = None,
     ) -> None:
-        self._node, self._label_set = node, label_set
+        """`on_match` is called when listeners come or go, from Jazzy on."""
+        self._node, self._label_set, self._on_match = node, label_set, on_match
         prefix = f'~/{camera}/' if camera else '~/'
-        self._writers = {name: ImageWriter(encoding) for name, encoding in _ENCODINGS.items()}
-        self._publishers: dict[str, Publisher] = {
-            name: self._publisher(Image, f'{prefix}{name}/image') for name in _ENCODINGS
+        encodings = {**_LABELS, 'panoptic': settings.panoptic_encoding, 'overlay': 'rgb8'}
+        self._writers: dict[str, ImageWriter | PngWriter] = {
+            name: ImageWriter(encoding) for name, encoding in encodings.items()
         }
+        self._publishers: dict[str, Publisher] = {
+            name: self._publisher(Image, f'{prefix}{name}/image') for name in encodings
+        }
+        for name, encoding in _LABELS.items() if settings.compressed_labels else ():
+            self._writers[f'{name}/compressed'] = PngWriter(encoding)
+            self._publishers[f'{name}/compressed'] = self._publisher(
+                CompressedImage, f'{prefix}{name}/image/compressed'
+            )
         self._publishers['instances'] = self._publisher(PanopticInstanceArray, f'{prefix}instances')
         self._publishers['timing'] = self._publisher(FrameTiming, f'{prefix}timing')
         if have_vision_msgs():
@@ -58,6 +74,15 @@ class CameraOutputs:
         self._tracker = Tracker()
         self._camera_info = self._publisher(CameraInfo, f'{prefix}semantic/camera_info')
 
+    def describe(self) -> list[str]:
+        """Say of each topic what it carries and how."""
+        return [
+            f'{p.topic_name} ({p.msg_type.__module__.split(".")[0]}/{p.msg_type.__name__}'
+            f'{" " + self._writers[name].encoding if name in self._writers else ""}, '
+            f'{p.qos_profile.reliability.name.lower()}, keep last {p.qos_profile.depth})'
+            for name, p in (*self._publishers.items(), ('camera_info', self._camera_info))
+        ]
+
     def close(self) -> None:
         """Destroy the publishers."""
         for publisher in (*self._publishers.values(), self._camera_info):
@@ -69,7 +94,7 @@ class CameraOutputs:
         return frozenset(
             name
             for name, publisher in self._publishers.items()
-            if name in settings.outputs and publisher.get_subscription_count()
+            if name.partition('/')[0] in settings.outputs and publisher.get_subscription_count()
         )
 
     def publish(
@@ -80,6 +105,7 @@ class CameraOutputs:
         stages: StageTimes,
         demanded: frozenset[str],
         settings: NodeSettings,
+        batch_size: int = 1,
     ) -> None:
         """Publish the demanded outputs of a frame, all under its own header."""
         segmented = time.perf_counter()
@@ -87,8 +113,9 @@ class CameraOutputs:
         if settings.tracking:
             tracks = self._track(frame, result)
             result = _with_track_ids(result, tracks)
-        for name in _ENCODINGS.keys() & demanded:
-            pixels = self._picture(name, frame.rgb, result, settings.overlay_alpha)
+        for name in (name for name in self._writers if name in demanded):
+            kind = name.partition('/')[0]
+            pixels = self._picture(kind, frame.rgb, result, settings.overlay_alpha)
             self._publishers[name].publish(self._writers[name].fill(pixels, frame.header))
         if 'instances' in demanded:
             encoding = '' if settings.mask_encoding == 'none' else settings.mask_encoding
@@ -111,6 +138,7 @@ class CameraOutputs:
                     queue_age_ms=1e3 * (frame.started_at - frame.received_at),
                     decode_ms=1e3 * (frame.decoded_at - frame.started_at),
                     **stages._asdict(),
+                    batch_size=batch_size,
                     publish_ms=1e3 * (now - segmented),
                     total_ms=1e3 * (now - frame.received_at),
                     age_ms=1e3 * stream.age(frame.header),
@@ -147,9 +175,14 @@ class CameraOutputs:
             )
             return
         maps = result.semantic.numpy(), result.instance.numpy()
-        self._publishers['points'].publish(
-            self._cloud.fill(depth, info, frame.rgb, *maps, depth.header)
-        )
+        try:
+            points = self._cloud.fill(depth, info, frame.rgb, *maps, depth.header)
+        except PdlError as error:  # the camera's own image is well
+            self._node.get_logger().error(
+                f'{stream.topic}: no points: {error}', throttle_duration_sec=5.0
+            )
+            return
+        self._publishers['points'].publish(points)
 
     def _publish_camera_info(
         self, stream: CameraStream, frame: Frame, result: PanopticResult
@@ -166,9 +199,17 @@ class CameraOutputs:
         return self._node.create_publisher(
             message_type,
             topic,
-            OUTPUT_QOS,
+            QoSProfile(depth=_DEPTH),  # its own: overrides are written into it
+            event_callbacks=_match_events(self._on_match) if self._on_match else None,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+
+
+def _match_events(on_match: Callable[[], None]) -> PublisherEventCallbacks:
+    try:
+        return PublisherEventCallbacks(matched=lambda _: on_match())
+    except TypeError:  # Humble has no such event
+        return PublisherEventCallbacks()
 
 
 def _with_track_ids(result: PanopticResult, tracks: Tracks) -> PanopticResult:

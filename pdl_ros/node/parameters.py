@@ -60,6 +60,17 @@ TABLE = (
         'Names of several cameras, each with topics under its name; none: one on `image`.',
     ),
     Parameter(
+        'batch_window_ms',
+        0.0,
+        "Milliseconds that a frame waits for other cameras', to be segmented with them; 0: not.",
+        (0.0, 1000.0),
+    ),
+    Parameter(
+        'lazy',
+        False,
+        'Subscribe to the cameras only while somebody listens to what is made of them.',
+    ),
+    Parameter(
         'transport',
         'raw',
         'raw subscribes to `image`, compressed to `image/compressed` (JPEG or PNG).',
@@ -167,6 +178,17 @@ TABLE = (
         live=True,
     ),
     Parameter(
+        'panoptic_encoding',
+        '16UC1',
+        'Encoding of ~/panoptic/image; RViz and Foxglove cannot show 32SC1.',
+        choices=('16UC1', '32SC1'),
+    ),
+    Parameter(
+        'compressed_labels',
+        False,
+        'Publish the label images as PNG too: ~/panoptic/image/compressed and so on.',
+    ),
+    Parameter(
         'label_info_period', 5.0, 'Seconds between repetitions of ~/label_info.', (0.1, 3600.0)
     ),
 )
@@ -182,6 +204,8 @@ class NodeSettings:
     device: str
     autostart: bool
     cameras: tuple[str, ...]
+    batch_window_ms: float
+    lazy: bool
     transport: str
     image_qos: str
     policy: str
@@ -200,6 +224,8 @@ class NodeSettings:
     tracking: bool
     overlay_alpha: float
     mask_encoding: str
+    panoptic_encoding: str
+    compressed_labels: bool
     label_info_period: float
 
     @classmethod

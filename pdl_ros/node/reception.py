@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rclpy.event_handler import SubscriptionEventCallbacks
@@ -18,52 +19,77 @@ _RELIABLE, _BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFF
 
 
 class Reception:
-    """The subscriptions of all cameras, from activate to deactivate; ask `watch` every second."""
+    """The subscriptions of all cameras, from activate to deactivate; ask `watch` every second.
 
-    def __init__(self, node: Node, streams: Iterable[CameraStream], settings: NodeSettings) -> None:
-        self._node, self._settings = node, settings
+    With `lazy`, only of the cameras that are `wanted`, which `follow_demand` looks at again.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        streams: Iterable[CameraStream],
+        settings: NodeSettings,
+        wanted: Callable[[str], bool],
+    ) -> None:
+        self._node, self._settings, self._wanted = node, settings, wanted
+        self._lock = threading.RLock()  # listeners come and go while `watch` looks
+        self._closed = False
         self._streams = list(streams)
         self._asked = {stream.camera: self._reliability(stream) for stream in self._streams}
         self._waiting_since = {s.camera: time.perf_counter() for s in self._streams}
         self._told: set[str] = set()
         self._misfits: set[str] = set()
-        for stream in self._streams:
-            self._subscribe(stream)
+        self.follow_demand()
 
     def close(self) -> None:
         """Stop receiving."""
-        for stream in self._streams:
-            stream.unsubscribe()
+        with self._lock:
+            self._closed = True
+            for stream in self._streams:
+                stream.unsubscribe()
+
+    def follow_demand(self) -> None:
+        """Subscribe to the cameras that are wanted, and leave those that no longer are."""
+        with self._lock:
+            for stream in () if self._closed else self._streams:
+                wanted = not self._settings.lazy or self._wanted(stream.camera)
+                if wanted and not stream.subscribed:
+                    self._waiting_since[stream.camera] = time.perf_counter()
+                    self._subscribe(stream)
+                elif stream.subscribed and not wanted:
+                    stream.unsubscribe()
+                    self._node.get_logger().info(f'Left {stream.topic}: nobody listens.')
 
     def watch(self) -> None:
         """Say once why a camera is silent; follow what it offers where the QoS is auto."""
-        now = time.perf_counter()
-        for stream in self._streams:
-            camera = stream.camera
-            if camera in self._misfits:
-                self._misfits.discard(camera)
-                self._node.get_logger().error(
-                    f'{stream.topic}: the QoS of a publisher does not fit; asked for is '
-                    f'{self._asked[camera].name.lower()}, {self._offers(stream)}'
-                )
-            heard = max(stream.books.last_arrival, self._waiting_since[camera])
-            if now - heard < _SILENCE:
-                if camera in self._told and stream.books.last_arrival > self._waiting_since[camera]:
-                    self._told.discard(camera)
-                    self._node.get_logger().info(f'{stream.topic}: images arrive again.')
-                continue
-            if (
-                self._settings.image_qos == 'auto'
-                and self._reliability(stream) != self._asked[camera]
-            ):
-                self._asked[camera] = self._reliability(stream)
-                stream.unsubscribe()
-                self._subscribe(stream)
-            if camera not in self._told:
-                self._told.add(camera)
-                self._node.get_logger().warning(
-                    f'No image on {stream.topic} for {_SILENCE:.0f} s: {self._offers(stream)}'
-                )
+        with self._lock:
+            self.follow_demand()
+            for stream in self._streams:
+                if stream.subscribed:
+                    self._watch(stream, time.perf_counter())
+
+    def _watch(self, stream: CameraStream, now: float) -> None:
+        camera = stream.camera
+        if camera in self._misfits:
+            self._misfits.discard(camera)
+            self._node.get_logger().error(
+                f'{stream.topic}: the QoS of a publisher does not fit; asked for is '
+                f'{self._asked[camera].name.lower()}, {self._offers(stream)}'
+            )
+        if now - max(stream.books.last_arrival, self._waiting_since[camera]) < _SILENCE:
+            if camera in self._told and stream.books.last_arrival > self._waiting_since[camera]:
+                self._told.discard(camera)
+                self._node.get_logger().info(f'{stream.topic}: images arrive again.')
+            return
+        if self._settings.image_qos == 'auto' and self._reliability(stream) != self._asked[camera]:
+            self._asked[camera] = self._reliability(stream)
+            stream.unsubscribe()
+            self._subscribe(stream)
+        if camera not in self._told:
+            self._told.add(camera)
+            self._node.get_logger().warning(
+                f'No image on {stream.topic} for {_SILENCE:.0f} s: {self._offers(stream)}'
+            )
 
     def _subscribe(self, stream: CameraStream) -> None:
         reliability = self._asked[stream.camera]

@@ -68,6 +68,7 @@ class CameraStream:
         self._depths: deque[tuple[int, bytes]] = deque(maxlen=_DEPTHS)
         self._subscriptions: list[Any] = []
         self._due = 0.0
+        self._encoding = ''
 
     @property
     def topic(self) -> str:
@@ -83,6 +84,11 @@ class CameraStream:
     def overtaken(self) -> int:
         """Images that a newer one replaced before they were taken."""
         return self._inbox.dropped[self.camera]
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether images are received."""
+        return bool(self._subscriptions)
 
     def subscribe(self, reliability: ReliabilityPolicy, events: Any) -> None:
         """Begin to receive images, with a reliability and event callbacks."""
@@ -126,9 +132,18 @@ class CameraStream:
         if max_age and self.age(message.header) > max_age:
             self.books.too_old += 1
             return None
+        self._say_what_comes(message)
         rgb = (compressed_to_rgb if self._kind is CompressedImage else to_rgb)(message)
         rgb = self.geometry.apply(rgb)
         return Frame(rgb, message.header, received.at, started, time.perf_counter())
+
+    def _say_what_comes(self, message: Any) -> None:
+        kind = message.format if self._kind is CompressedImage else message.encoding
+        if kind != self._encoding:
+            self._encoding = kind
+            self._node.get_logger().info(
+                f'{self.topic}: images are {kind!r}.', throttle_duration_sec=5.0
+            )
 
     def depth_of(self, frame: Frame) -> Image | None:
         """Return the depth image whose stamp is nearest to a frame's, within `_DEPTH_SLOP`."""

@@ -1,23 +1,39 @@
-"""The one thread that runs the device: inbox to segmenter to publishers."""
+"""The two threads that frames pass: one runs the device, one publishes, so that both overlap."""
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from pdl_ros.errors import PdlError
 from pdl_ros.node.geometry import choose_output_size, parse_output_size
 from pdl_ros.node.inbox import Inbox
 from pdl_ros.node.outputs import CameraOutputs
 from pdl_ros.node.parameters import NodeSettings
-from pdl_ros.node.stream import CameraStream, Received
-from pdl_ros.pipeline import Segmenter, default_fusion
+from pdl_ros.node.stream import CameraStream, Frame, Received
+from pdl_ros.pipeline import Segmented, Segmenter, default_fusion
 from pdl_ros.preprocessing import network_size
+
+_IN_FLIGHT = 2  # batches: one that the device works on, one that is published
+
+
+class _Job(NamedTuple):
+    """A frame, where it came from, and what is wanted of it."""
+
+    stream: CameraStream
+    outputs: CameraOutputs
+    frame: Frame
+    output_size: tuple[int, int]
+    demanded: frozenset[str]
+    settings: NodeSettings
 
 
 class Worker:
-    """Segment what comes into the inbox until `stop`.
+    """Segment and publish what comes into the inbox until `stop`.
 
     `settings` is asked once a frame, so that a change of several parameters is seen whole.
     `complain` is told, in one sentence, of every frame that could not be segmented.
@@ -33,42 +49,115 @@ class Worker:
     ) -> None:
         self._segmenter, self._cameras, self._inbox = segmenter, cameras, inbox
         self._settings, self._complain = settings, complain
-        self._thread = threading.Thread(target=self._run, name='segmenter', daemon=True)
-        self._thread.start()
+        self._room = threading.Semaphore(_IN_FLIGHT)
+        self._started: queue.SimpleQueue[tuple[list[_Job], Callable[[], Segmented]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._threads = [
+            threading.Thread(target=run, name=name, daemon=True)
+            for name, run in (('segmenter', self._segment), ('publisher', self._publish))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, timeout: float) -> bool:
-        """End the thread; False when a frame still computes after `timeout` seconds."""
+        """End the threads; False when a frame still computes after `timeout` seconds."""
         self._inbox.close()
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        end = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(end - time.monotonic(), 0))
+        return not any(thread.is_alive() for thread in self._threads)
 
-    def _run(self) -> None:
-        while (taken := self._inbox.take()) is not None:
-            camera, received = taken
+    # --- the segmenter's thread -------------------------------------------------------------------
+
+    def _segment(self) -> None:
+        while taken := self._take():
+            for batch in self._batches(taken):
+                self._start(batch)
+        self._started.put(None)
+
+    def _take(self) -> dict[str, Received]:
+        # Room first: a frame that is taken before it can be worked on grows old.
+        with self._room:
+            return self._inbox.take()
+
+    def _batches(self, taken: Mapping[str, Received]) -> Iterable[list[_Job]]:
+        """Decode what was taken, and sort it by what the network can take together."""
+        batches: dict[tuple[int, int], list[_Job]] = defaultdict(list)
+        for camera, received in taken.items():
             stream, outputs = self._cameras[camera]
             try:
-                self._process(stream, outputs, received)
-            except Exception as error:  # whatever one frame does, the next one is segmented
-                kind = '' if isinstance(error, PdlError) else f'{type(error).__name__}: '
-                sentence = f'{stream.topic}: frame skipped: {kind}{error}'
-                stream.books.failed(time.perf_counter(), sentence)
-                self._complain(sentence)
-                self._segmenter.recover()
+                job = self._prepare(stream, outputs, received)
+            except Exception as error:
+                self._fail(stream, error)
+                continue
+            if job is not None:
+                batches[self._segmenter.fits(*job.frame.rgb.shape[:2])].append(job)
+        return batches.values()
 
-    def _process(self, stream: CameraStream, outputs: CameraOutputs, received: Received) -> None:
+    def _prepare(
+        self, stream: CameraStream, outputs: CameraOutputs, received: Received
+    ) -> _Job | None:
+        """Decode a frame; None when nobody wants it any more."""
         settings = self._settings()
         demanded = outputs.demanded(settings)
-        if not demanded:
-            return
-        frame = stream.decode(received, settings.max_frame_age)
+        frame = stream.decode(received, settings.max_frame_age) if demanded else None
         if frame is None:
-            return
-        self._segmenter.fusion = settings.fusion(default_fusion(self._segmenter.variant))
+            return None
         height, width = frame.rgb.shape[:2]
         size = choose_output_size(
             parse_output_size(settings.output_size),
             (height, width),
             network_size(height, width, self._segmenter.variant),
         )
-        result, stages = self._segmenter.timed(frame.rgb, size)
-        outputs.publish(stream, frame, result, stages, demanded, settings)
+        return _Job(stream, outputs, frame, size, demanded, settings)
+
+    def _start(self, batch: list[_Job]) -> None:
+        self._room.acquire()
+        settings = batch[-1].settings
+        try:
+            self._segmenter.fusion = settings.fusion(default_fusion(self._segmenter.variant))
+            finish = self._segmenter.start(
+                [job.frame.rgb for job in batch], [job.output_size for job in batch]
+            )
+        except Exception as error:
+            self._room.release()
+            self._segmenter.recover()
+            if len(batch) > 1:  # what was too much together may be possible one by one
+                for job in batch:
+                    self._start([job])
+            else:
+                self._fail(batch[0].stream, error)
+            return
+        self._started.put((batch, finish))
+
+    # --- the publisher's thread -------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        while (started := self._started.get()) is not None:
+            batch, finish = started
+            try:
+                results, stages = finish()
+            except Exception as error:
+                for job in batch:
+                    self._fail(job.stream, error)
+                self._segmenter.recover()
+            else:
+                for job, result in zip(batch, results, strict=True):
+                    try:
+                        job.outputs.publish(
+                            job.stream, job.frame, result, stages, job.demanded, job.settings,
+                            len(batch),
+                        )  # fmt: skip
+                    except Exception as error:
+                        self._fail(job.stream, error)
+            self._room.release()
+
+    # --- both -------------------------------------------------------------------------------------
+
+    def _fail(self, stream: CameraStream, error: Exception) -> None:
+        """Tell of a frame that is lost; whatever it did, the next one is segmented."""
+        kind = '' if isinstance(error, PdlError) else f'{type(error).__name__}: '
+        sentence = f'{stream.topic}: frame skipped: {kind}{error}'
+        stream.books.failed(time.perf_counter(), sentence)
+        self._complain(sentence)

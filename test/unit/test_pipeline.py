@@ -82,6 +82,34 @@ def test_a_list_of_frames_gives_what_each_frame_gives(segmenter):
     assert segmenter([]) == []
 
 
+def test_a_batch_gives_each_frame_its_own_labels_at_its_own_size(segmenter):
+    frames = [frame_of(160, 256, 1), frame_of(159, 250, 2), frame_of(160, 256, 3)]
+    assert len({segmenter.fits(*frame.shape[:2]) for frame in frames}) == 1
+    sizes = [None, (40, 64), None]
+    results, stages = segmenter.start(frames, sizes)()
+    assert min(stages) >= 0 and stages.network_ms > 0
+    for result, frame, size in zip(results, frames, sizes, strict=True):
+        alone, _ = segmenter.timed(frame, size)
+        assert result.panoptic.shape == alone.panoptic.shape == (size or frame.shape[:2])
+        # Sums of a batch may be rounded otherwise: a pixel between two labels can turn.
+        assert (result.panoptic == alone.panoptic).float().mean() > 0.999
+
+
+def test_batches_that_were_started_before_the_first_was_finished_keep_their_own_results(segmenter):
+    frames = [frame_of(160, 256, seed) for seed in range(3)]
+    finishes = [segmenter.start([frame]) for frame in frames]
+    for finish, frame in reversed(list(zip(finishes, frames, strict=True))):
+        assert_same(finish().results[0], segmenter(frame))
+
+
+def test_augmented_frames_of_a_batch_are_averaged_each_on_its_own():
+    segmenter = segmenter_of()
+    segmenter.augmentation = InferenceAugmentation((0.5, 1.0), flip=True)
+    frames = [frame_of(64, 96, 1), frame_of(64, 96, 2)]
+    for result, frame in zip(segmenter.start(frames)().results, frames, strict=True):
+        assert_same(result, segmenter(frame))
+
+
 def test_the_frame_is_normalised_and_segmented_and_nothing_else(segmenter):
     frame = frame_of(160, 256)
     image = (torch.from_numpy(frame).permute(2, 0, 1)[None].float() - 127) / 128
