@@ -35,13 +35,14 @@ EVERYTHING = (*LABELS, 'overlay', 'instances')
 _NAMESPACE = '/pdl_ros_bench'
 _PATIENCE = 300.0
 _WAITING = 10.0
+_PIPELINE = ('preprocess_ms', 'network_ms', 'fusion_ms', 'readback_ms')
 
 
 def bench_node(
     height: int, width: int, frames: int, weights: str, rate: float = 30.0
 ) -> dict[str, Any]:
-    """Time `frames` frames of a size through a node with shipped weights, one after the other, and
-    what a camera at `rate` costs a node that nobody listens to.
+    """Time `frames` frames of a size through a node with shipped weights, one after the other; then
+    a camera at `rate`, faster than the network, and what that costs a node that nobody listens to.
     """
     rows = [
         {'outputs': name, **_time(outputs, height, width, frames, weights)}
@@ -52,7 +53,12 @@ def bench_node(
         'weights': weights,
         'frames': frames,
         'cases': rows,
-        'waiting': {'rate_hz': rate, 'cpu_percent': _wait(height, width, rate, weights)},
+        'rate_hz': rate,
+        'flooded': _flood(height, width, rate, weights),
+        'unheard_cpu_percent': {
+            'lazy' if lazy else 'not lazy': _wait(height, width, rate, weights, lazy)
+            for lazy in (False, True)
+        },
     }
 
 
@@ -65,10 +71,16 @@ def print_results(results: dict[str, Any]) -> None:
         table.add_row(row['outputs'], *(f'{row[c][0]:.1f} / {row[c][1]:.1f}' for c in columns))
     console = Console()
     console.print(table)
-    waiting = results['waiting']
+    flooded, unheard = results['flooded'], results['unheard_cpu_percent']
     console.print(
-        f'Nobody listening, camera at {waiting["rate_hz"]:.0f} Hz: '
-        f'{waiting["cpu_percent"]:.1f} % of a core'
+        f'Camera at {results["rate_hz"]:.0f} Hz: {flooded["output_rate_hz"]:.1f} results a second, '
+        f'the pipeline alone could make {flooded["pipeline_rate_hz"]:.1f}; their age is '
+        f'{flooded["age_in_frames"][0]:.2f} / {flooded["age_in_frames"][1]:.2f} (p50 / p95) frames '
+        'of the pipeline.'
+    )
+    console.print(
+        'Nobody listening: '
+        + ', '.join(f'{percent:.1f} % of a core ({name})' for name, percent in unheard.items())
     )
 
 
@@ -114,13 +126,25 @@ class _Rig:
         while time.monotonic() < end:
             self.executor.spin_once(timeout_sec=0.01)
 
+    def play(self, height: int, width: int, rate: float, seconds: float) -> None:
+        writer, picture = ImageWriter('rgb8'), _picture(height, width, 0)
+        due = time.monotonic()
+        end = due + seconds
+        while due < end:
+            self.camera.publish(writer.fill(picture, self.stamp()))
+            due += 1 / rate
+            self.spin(max(due - time.monotonic(), 0))
+
+    def stamp(self) -> Header:
+        return Header(stamp=self.node.get_clock().now().to_msg())
+
     def _count(self, _: bytes) -> None:
         self.arrived += 1
 
 
 @contextlib.contextmanager
-def _rig(weights: str) -> Iterator[_Rig]:
-    parameters = {'variant': weights, 'image_qos': 'reliable', 'device': 'auto'}
+def _rig(weights: str, **others: str) -> Iterator[_Rig]:
+    parameters = {'variant': weights, 'image_qos': 'reliable', 'device': 'auto', **others}
     arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
     command = [sys.executable, '-m', 'pdl_ros.node.main', '--ros-args', *arguments]
     process = subprocess.Popen([*command, '-r', f'__ns:={_NAMESPACE}'])
@@ -143,39 +167,52 @@ def _time(
         rig.listen(outputs)
         writer = ImageWriter('rgb8')
         for number in range(frames + 3):
-            stamp = Header(stamp=rig.node.get_clock().now().to_msg())
-            rig.camera.publish(writer.fill(_picture(height, width, number), stamp))
+            rig.camera.publish(writer.fill(_picture(height, width, number), rig.stamp()))
             rig.until(partial(rig.has, number + 1, len(outputs)))
         timings = rig.timings[3:]  # the first ones are not settled
-    pipeline = ('preprocess_ms', 'network_ms', 'fusion_ms', 'readback_ms')
     columns = {
         'queue': [t.queue_age_ms for t in timings],
         'decode': [t.decode_ms for t in timings],
-        'pipeline': [sum(getattr(t, name) for name in pipeline) for t in timings],
+        'pipeline': [sum(getattr(t, name) for name in _PIPELINE) for t in timings],
         'publish': [t.publish_ms for t in timings],
     }
     columns['being a node'] = [
         t.total_ms - spent for t, spent in zip(timings, columns['pipeline'], strict=True)
     ]
+    return {name: _spread(values) for name, values in columns.items()}
+
+
+def _flood(height: int, width: int, rate: float, weights: str) -> dict[str, Any]:
+    """Say how many results come of a camera at `rate`, and how old, in frames of the pipeline."""
+    with _rig(weights) as rig:
+        rig.listen(LABELS)
+        rig.play(height, width, rate, _WAITING)
+        timings = rig.timings[3:]
+    if len(timings) < 2:
+        raise PdlError(f'{_WAITING:.0f} s gave {len(rig.timings)} results; take smaller frames.')
+    pipeline = [sum(getattr(t, name) for name in _PIPELINE) for t in timings]
+    stamps = [t.header.stamp.sec + t.header.stamp.nanosec / 1e9 for t in timings]
+    engine = float(np.median(pipeline))
     return {
-        name: (float(np.percentile(values, 50)), float(np.percentile(values, 95)))
-        for name, values in columns.items()
+        'output_rate_hz': (len(timings) - 1) / (stamps[-1] - stamps[0]),
+        'pipeline_rate_hz': 1e3 / engine,
+        'age_in_frames': _spread([t.age_ms / engine for t in timings]),
     }
 
 
-def _wait(height: int, width: int, rate: float, weights: str) -> float:
-    """Return the percent of a core that a node takes to drop frames at `rate`."""
-    with _rig(weights) as rig:
-        rig.until(lambda: rig.camera.get_subscription_count() > 0)
-        rig.spin(2.0)
-        writer, picture = ImageWriter('rgb8'), _picture(height, width, 0)
+def _wait(height: int, width: int, rate: float, weights: str, lazy: bool) -> float:
+    """Return the percent of a core that a camera at `rate` costs a node nobody listens to."""
+    with _rig(weights, lazy=str(lazy).lower()) as rig:
+        rig.until(lambda: rig.node.count_publishers(f'{_NAMESPACE}/panoptic_node/timing') > 0)
+        rig.spin(3.0)
         begin, before = time.monotonic(), _cpu_seconds(rig.process.pid)
-        due = begin
-        while due < begin + _WAITING:
-            rig.camera.publish(writer.fill(picture, Header()))
-            due += 1 / rate
-            time.sleep(max(due - time.monotonic(), 0))
+        rig.play(height, width, rate, _WAITING)
         return 100 * (_cpu_seconds(rig.process.pid) - before) / (time.monotonic() - begin)
+
+
+def _spread(values: list[float]) -> tuple[float, float]:
+    p50, p95 = np.percentile(values, (50, 95))
+    return float(p50), float(p95)
 
 
 def _cpu_seconds(pid: int) -> float:
