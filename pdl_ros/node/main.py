@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import signal
 import sys
 import threading
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.signals import SignalHandlerOptions
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the node until Ctrl-C or a shutdown; the exit status is 0."""
+    _share_one_heap()
     # Until the node is there, Ctrl-C has nothing to end but the reading of PyTorch.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
+    from pdl_ros.node.executor import NodeExecutor
     from pdl_ros.node.node import PanopticNode
 
     # rclpy's own handlers raise KeyboardInterrupt wherever Python is, also in the middle of rclpy.
@@ -25,8 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     node = PanopticNode()
-    # One thread for a transition that takes long, one for images, one for everything else.
-    executor = MultiThreadedExecutor(3)
+    executor = NodeExecutor(node.takes_long)
     executor.add_node(node)
     threading.Thread(target=node.autostart, name='autostart', daemon=True).start()
     while rclpy.ok() and not stopped.is_set():
@@ -45,6 +48,14 @@ def main(arguments: list[str] | None = None) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _share_one_heap() -> None:
+    # glibc gives every thread a heap of its own, and what is freed there stays there: after each
+    # cleanup a little more memory would be missing.
+    arena_max = -8  # <malloc.h>
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(arena_max, 1)
 
 
 if __name__ == '__main__':

@@ -84,6 +84,10 @@ class PanopticNode(LifecycleNodeMixin, Node):
                 f'lifecycle set {name} configure, then activate.'
             )
 
+    def takes_long(self, entity: Any) -> bool:
+        """Tell whether callbacks of an entity must not hold up the others: transitions."""
+        return entity is self._service_change_state
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read parameters, load weights, warm up, advertise."""
         started = time.perf_counter()

@@ -85,7 +85,7 @@ def test_twenty_configurations_leave_no_memory_behind(
             assert node.transition('cleanup')
             sizes.append(memory_of(node))
         # The first cycles fill what PyTorch, DDS and Python keep for good.
-        assert sizes[-1] < 1.02 * sizes[3], [round(size / 1e6) for size in sizes]
+        assert sizes[-1] < 1.02 * sizes[3], ' '.join(f'{size / 1e6:.0f}' for size in sizes)
 
 
 def test_a_live_parameter_changes_the_next_frame_and_the_others_say_what_to_do(
