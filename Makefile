@@ -8,7 +8,7 @@ PYTHON ?= python3
 SETUP = $(PYTHON) scripts/setup_env.py
 RUN = $(SETUP) run --
 
-.PHONY: demo bench test lint types setup shell clean
+.PHONY: demo bench test soak lint types setup shell clean
 
 demo:
 	@$(RUN) pdl_ros demo $(ARGS)
@@ -18,6 +18,10 @@ bench:
 
 test:
 	@$(RUN) python -m pytest $(ARGS)
+
+# Minutes: memory over thousands of frames and listeners.
+soak:
+	@$(RUN) python -m pytest -s test/soak $(ARGS)
 
 lint:
 	@$(RUN) ruff check . $(ARGS)

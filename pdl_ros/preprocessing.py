@@ -29,13 +29,27 @@ class Preprocessor:
         """
         # PyTorch warns of arrays it could write to but must not, such as views of a message.
         pixels = torch.from_numpy(np.require(frame, requirements=('C', 'W')))
-        x = pixels.to(self.device).permute(2, 0, 1)[None].float()
+        if self.device.type == 'cuda':
+            # From page-locked memory the copy goes on beside the GPU's work for earlier frames.
+            pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+        x = pixels.permute(2, 0, 1)[None]
         if size != x.shape[-2:]:
-            x = F.interpolate(x, size, mode='bilinear', align_corners=False, antialias=True)
-        x = (x - self._mean) / self._std
+            x = _resize(x, size)
         canvas = self._pad.repeat(1, 1, *padded_size(size, self.variant))
-        canvas[..., : size[0], : size[1]] = x.flip(-1) if mirrored else x
+        inside = canvas[..., : size[0], : size[1]]
+        torch.sub(x.flip(-1) if mirrored else x, self._mean, out=inside)
+        inside /= self._std
         return canvas
+
+
+def _resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (1, 3, H', W') uint8 bilinearly with antialiasing, to whole numbers as the published
+    code does.
+    """
+    if pixels.device.type == 'cpu':
+        # Ten times as fast as float32: 1080p to 360p takes 1.3 ms, not 13.
+        return F.interpolate(pixels, size, mode='bilinear', antialias=True)
+    return F.interpolate(pixels.float(), size, mode='bilinear', antialias=True).round()
 
 
 def network_size(height: int, width: int, variant: Variant) -> tuple[int, int]:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ('3.10', '3.11', '3.12')
 DISTROS = ('jazzy', 'kilted')
 CUDA = ('nvidia-', 'cuda-')  # what the CUDA build of PyTorch brings along
-X86 = ('triton',)  # packages without wheels for every processor
+X86 = ('triton', 'openvino')  # packages without wheels for every processor
 
 Pins = dict[str, dict[str, str]]  # project -> version of Python -> version
 
@@ -23,7 +23,8 @@ Pins = dict[str, dict[str, str]]  # project -> version of Python -> version
 def main() -> None:
     requirements = ROOT / 'requirements'
     # The versions must suit NumPy 1.26 too: the messages of a ROS distribution need it.
-    python = resolve([f'{ROOT}[bag,demo,export,test,train]', 'setuptools<80', 'numpy==1.26.4'])
+    extras = 'bag,demo,export,openvino,test,train'
+    python = resolve([f'{ROOT}[{extras}]', 'setuptools<80', 'numpy==1.26.4'])
     del python['numpy']
     write(requirements / 'python.txt', python)
     for distro in DISTROS:

@@ -22,9 +22,20 @@ class Engine(Protocol):
     the same device, and valid until the next call. `name` and `precision` say what really runs.
     """
 
-    name: str
-    precision: str
-    device: torch.device
+    @property
+    def name(self) -> str:
+        """What runs the network."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """One of `PRECISIONS`."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where images and heads are."""
+        ...
 
     def __call__(self, images: Tensor) -> HeadOutputs:
         """Run the network."""
@@ -41,12 +52,17 @@ class EngineSettings:
 
     engine: one of `ENGINES`, precision: one of `PRECISIONS`; auto is what is fastest here among
     those that give the published label maps (docs/engines.md). fallback: when the engine cannot
-    be had, warn and run on PyTorch instead of failing.
+    be had, warn and run on PyTorch instead of failing. background: run on PyTorch while a TensorRT
+    engine builds. size: the (height, width) of the network's input that a TensorRT engine is built
+    for, None: any up to the variant's largest; batch: its most images at a time.
     """
 
     engine: str = 'auto'
     precision: str = 'auto'
     fallback: bool = False
+    background: bool = False
+    size: tuple[int, int] | None = None
+    batch: int = 1
 
     def __post_init__(self) -> None:
         for what, value, choices in (

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from threading import Event
+
 import torch
 
+from pdl_ros.engines.background import BackgroundEngine
 from pdl_ros.engines.engine import Engine, EngineSettings
-from pdl_ros.engines.torch_engine import TorchEngine
+from pdl_ros.engines.torch_engine import TorchEngine, auto_precision
 from pdl_ros.errors import PdlError
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
+
+_log = logging.getLogger('pdl_ros.engines')
 
 
 def open_engine(
@@ -17,7 +23,41 @@ def open_engine(
     device: torch.device,
     settings: EngineSettings,
 ) -> Engine:
-    """Make the engine that `settings` ask for. Raises PdlError where it cannot be had."""
+    """Make the engine that `settings` ask for.
+
+    Raises PdlError where it cannot be had; with `settings.fallback` that is logged as a warning of
+    the logger `pdl_ros.engines`, and the engine is PyTorch.
+    """
     if settings.engine in ('auto', 'torch'):
-        return TorchEngine(network, device)
-    raise PdlError(f'Engine {settings.engine!r} is not here yet.')
+        precision = settings.precision
+        return TorchEngine(
+            network, device, auto_precision(device) if precision == 'auto' else precision
+        )
+    try:
+        if settings.engine == 'onnx':
+            from pdl_ros.engines.onnx_engine import OnnxEngine
+
+            return OnnxEngine(network, variant, device, settings.precision)
+        return _open_tensorrt(network, variant, device, settings)
+    except PdlError as error:
+        if not settings.fallback:
+            raise
+        _log.warning('%s Running on PyTorch instead.', error)
+        return TorchEngine(network, device, auto_precision(device))
+
+
+def _open_tensorrt(
+    network: PanopticDeepLab, variant: Variant, device: torch.device, settings: EngineSettings
+) -> Engine:
+    from pdl_ros.engines.tensorrt_plans import image_shapes, open_tensorrt
+
+    precision = 'fp16' if settings.precision == 'auto' else settings.precision
+    shapes = image_shapes(variant, settings.size, settings.batch)
+
+    def make(stop: Event | None = None) -> Engine:
+        return open_tensorrt(network, variant, device, precision, shapes, stop)
+
+    if not settings.background:
+        return make()
+    # PyTorch's engine is complete before the other thread begins: both trace the network.
+    return BackgroundEngine(TorchEngine(network, device, auto_precision(device)), make)

@@ -46,7 +46,11 @@ def compressed_to_rgb(message: CompressedImage, max_pixels: int = MAX_PIXELS) ->
     try:
         # A camera frame stays as the camera sent it, or it no longer fits its camera_info.
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(
+                f'The compressed image, {width}x{height} pixels, does not fit into memory.'
+            ) from None
         pixels = None
     if pixels is None or pixels.shape[:2] != (height, width):
         raise PdlError('The compressed image is damaged and cannot be decoded.')

@@ -35,7 +35,10 @@ def _node_status(node: str, state: str, segmenter: Segmenter | None) -> Diagnost
     if segmenter is not None:
         hardware = str(segmenter.device)
         values.update(
-            variant=segmenter.variant.name, engine='torch', precision='fp32', device=hardware
+            variant=segmenter.variant.name,
+            engine=segmenter.engine.name,
+            precision=segmenter.engine.precision,
+            device=hardware,
         )
         if segmenter.device.type == 'cuda':
             allocated = torch.cuda.memory_allocated(segmenter.device)

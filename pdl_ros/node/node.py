@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,17 +20,18 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Header
 
-from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
 from pdl_ros.msg import LabelInfo
 from pdl_ros.network.variants import get_variant
 from pdl_ros.node import diagnostics, messages
 from pdl_ros.node.detections import have_vision_msgs, vision_label_info
 from pdl_ros.node.inbox import Inbox
+from pdl_ros.node.logs import NodeLog
 from pdl_ros.node.outputs import CameraOutputs
 from pdl_ros.node.parameters import NodeSettings, Parameters
 from pdl_ros.node.reception import Reception
 from pdl_ros.node.stream import CameraStream, Received
+from pdl_ros.node.transitions import answer_impossible, told
 from pdl_ros.node.worker import Worker
 from pdl_ros.pipeline import Segmenter, default_fusion
 
@@ -50,8 +50,9 @@ class PanopticNode(LifecycleNodeMixin, Node):
         Node.__init__(self, 'panoptic_node', **node_arguments)
         # Transitions may take long; asking for the state meanwhile must not wait for them.
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
-        self._answer_impossible_transitions()
+        answer_impossible(self._service_change_state, self.get_logger())
         self._table = Parameters(self)
+        NodeLog(self.get_logger())
         self._settings: NodeSettings | None = None
         self._segmenter: Segmenter | None = None
         self._streams: dict[str, CameraStream] = {}
@@ -88,21 +89,17 @@ class PanopticNode(LifecycleNodeMixin, Node):
         """Tell whether callbacks of an entity must not hold up the others: transitions."""
         return entity is self._service_change_state
 
+    @told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read parameters, load weights, warm up, advertise."""
         started = time.perf_counter()
-        try:
-            settings = self._table.read()
-            variant = get_variant(settings.variant).name
-            segmenter = Segmenter.load(settings.weights or variant, settings.device, variant)
-            segmenter.fusion = settings.fusion(default_fusion(segmenter.variant))
-            segmenter.warm_up()
-        except PdlError as error:
-            self.get_logger().fatal(str(error))
-            return _FAILURE
-        except Exception as error:  # a broken driver, no memory: also one sentence
-            self.get_logger().fatal(f'Configure failed, {type(error).__name__}: {error}')
-            return _FAILURE
+        settings = self._table.read()
+        variant = get_variant(settings.variant).name
+        segmenter = Segmenter.load(
+            settings.weights or variant, settings.device, variant, settings.engines()
+        )
+        segmenter.fusion = settings.fusion(default_fusion(segmenter.variant))
+        segmenter.warm_up(*settings.expected_size())
         self._settings, self._segmenter = settings, segmenter
         cameras = settings.cameras or ('',)
         inbox: Inbox[Received] = Inbox(
@@ -122,10 +119,12 @@ class PanopticNode(LifecycleNodeMixin, Node):
         self._publish_label_info()
         self._label_timer = self._every(settings.label_info_period, self._publish_label_info)
         self.get_logger().info(
-            f'Configured: {variant} on {segmenter.device} in {time.perf_counter() - started:.1f} s.'
+            f'Configured: {variant} on {segmenter.device} by {segmenter.engine.name} in '
+            f'{segmenter.engine.precision}, {time.perf_counter() - started:.1f} s.'
         )
         return _SUCCESS
 
+    @told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker, then subscribe."""
         assert self._segmenter is not None and self._inbox is not None
@@ -272,24 +271,3 @@ class PanopticNode(LifecycleNodeMixin, Node):
     def _wake(self) -> None:
         if self.executor is not None:
             self.executor.wake()
-
-    def _answer_impossible_transitions(self) -> None:
-        # rclpy raises in the executor, and answers nothing, when a transition does not exist in the
-        # present state.
-        service, lock = self._service_change_state, threading.Lock()
-        change_state = service.callback
-
-        def answer(request: Any, response: Any) -> Any:
-            if not lock.acquire(blocking=False):
-                response.success = False
-                return response
-            try:
-                return change_state(request, response)
-            except Exception as error:
-                self.get_logger().error(f'Transition refused: {" ".join(str(error).split())}')
-                response.success = False
-                return response
-            finally:
-                lock.release()
-
-        service.callback = answer

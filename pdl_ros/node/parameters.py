@@ -1,12 +1,11 @@
-"""The node's parameters: one table for declaration, description, validation and the
-documentation.
-"""
+"""The node's parameters: declared from their table, read, checked and changed."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -18,180 +17,12 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
+from pdl_ros.engines import EngineSettings
 from pdl_ros.errors import PdlError, require
 from pdl_ros.fusion import FusionSettings
 from pdl_ros.node.geometry import FrameGeometry, parse_output_size
+from pdl_ros.node.parameter_table import TABLE, Parameter
 
-OUTPUTS = (
-    'semantic',
-    'instance',
-    'panoptic',
-    'overlay',
-    'instances',
-    'detections',
-    'points',
-    'timing',
-)
-"""What the node can publish of a frame."""
-
-
-class Parameter(NamedTuple):
-    """One row: the default gives the type; `limits` is (lowest, highest), `choices` what a string,
-    or each of several, can be. `live`: a change takes effect on the next frame; the others need a
-    new configure.
-    """
-
-    name: str
-    default: Any
-    description: str
-    limits: tuple[float, float] | None = None
-    choices: tuple[str, ...] = ()
-    live: bool = False
-
-
-TABLE = (
-    Parameter('variant', 'camvid_efficientnet_lite0', 'Model variant; see `pdl_ros variants`.'),
-    Parameter('weights', '', 'Checkpoint file of the variant; empty: the weights shipped with it.'),
-    Parameter('device', 'auto', 'auto (CUDA where there is one), cpu, cuda or cuda:N.'),
-    Parameter('autostart', True, 'Configure and activate at the start, without a manager.'),
-    Parameter(
-        'cameras',
-        [''],
-        'Names of several cameras, each with topics under its name; none: one on `image`.',
-    ),
-    Parameter(
-        'batch_window_ms',
-        0.0,
-        "Milliseconds that a frame waits for other cameras', to be segmented with them; 0: not.",
-        (0.0, 1000.0),
-    ),
-    Parameter(
-        'lazy',
-        False,
-        'Subscribe to the cameras only while somebody listens to what is made of them.',
-    ),
-    Parameter(
-        'transport',
-        'raw',
-        'raw subscribes to `image`, compressed to `image/compressed` (JPEG or PNG).',
-        choices=('raw', 'compressed'),
-    ),
-    Parameter(
-        'image_qos',
-        'sensor_data',
-        'Reliability asked of the camera: sensor_data is best effort, auto is what it offers.',
-        choices=('sensor_data', 'reliable', 'auto'),
-    ),
-    Parameter(
-        'policy',
-        'newest',
-        'newest drops frames that a newer one overtakes; every_frame queues them, for bags.',
-        choices=('newest', 'every_frame'),
-    ),
-    Parameter(
-        'queue_size', 10, 'Frames that every_frame keeps waiting for each camera.', (1, 1000)
-    ),
-    Parameter('rotate', 0, 'Degrees by which frames are turned clockwise: 0, 90, 180 or 270.'),
-    Parameter(
-        'roi',
-        [0, 0, 0, 0],
-        'Part of the frame to segment: x, y, width, height in pixels; all 0: the whole.',
-    ),
-    Parameter(
-        'output_size',
-        'input',
-        'Size of the label images: input (the frame, cropped and turned), network, or WxH.',
-    ),
-    Parameter(
-        'points',
-        'none',
-        'Publish ~/points from the topic `depth`: one point a depth pixel, or only valid ones.',
-        choices=('none', 'organised', 'dense'),
-    ),
-    Parameter(
-        'max_frame_age',
-        0.0,
-        'Seconds after its stamp from which a frame is dropped unseen; 0: never.',
-        (0.0, 3600.0),
-        live=True,
-    ),
-    Parameter(
-        'rate_limit',
-        0.0,
-        'Most frames a second of each camera; 0: as many as the device can.',
-        (0.0, 1000.0),
-        live=True,
-    ),
-    Parameter(
-        'outputs',
-        list(OUTPUTS),
-        'What may be published; what is not named costs nothing even when subscribed.',
-        choices=OUTPUTS,
-        live=True,
-    ),
-    Parameter(
-        'center_threshold',
-        -1.0,
-        "Heatmap value a centre must exceed; -1: the variant's own.",
-        (-1.0, 10.0),
-        live=True,
-    ),
-    Parameter(
-        'nms_kernel',
-        -1,
-        "Odd window, in network pixels, in which a centre is the maximum; -1: the variant's own.",
-        (-1, 255),
-        live=True,
-    ),
-    Parameter(
-        'top_k',
-        -1,
-        "Most centres in a frame; -1: the variant's own.",
-        (-1, 65535),
-        live=True,
-    ),
-    Parameter(
-        'stuff_area',
-        -1,
-        "Fewest network pixels of a stuff class; fewer are void; -1: the variant's own.",
-        (-1, 10_000_000),
-        live=True,
-    ),
-    Parameter(
-        'tracking',
-        False,
-        'Give things ids that last over frames: in ~/instance/image and ~/instances.',
-        live=True,
-    ),
-    Parameter(
-        'overlay_alpha',
-        0.5,
-        'Strength of the colours in the overlay: 0 shows only the camera.',
-        (0.0, 1.0),
-        live=True,
-    ),
-    Parameter(
-        'mask_encoding',
-        'coco_rle',
-        'How ~/instances carries masks; none leaves them out.',
-        choices=('coco_rle', 'bitmap', 'none'),
-        live=True,
-    ),
-    Parameter(
-        'panoptic_encoding',
-        '16UC1',
-        'Encoding of ~/panoptic/image; RViz and Foxglove cannot show 32SC1.',
-        choices=('16UC1', '32SC1'),
-    ),
-    Parameter(
-        'compressed_labels',
-        False,
-        'Publish the label images as PNG too: ~/panoptic/image/compressed and so on.',
-    ),
-    Parameter(
-        'label_info_period', 5.0, 'Seconds between repetitions of ~/label_info.', (0.1, 3600.0)
-    ),
-)
 _ROWS = {row.name: row for row in TABLE}
 
 
@@ -202,6 +33,11 @@ class NodeSettings:
     variant: str
     weights: str
     device: str
+    engine: str
+    precision: str
+    engine_fallback: bool
+    engine_background: bool
+    warm_up_size: str
     autostart: bool
     cameras: tuple[str, ...]
     batch_window_ms: float
@@ -244,6 +80,7 @@ class NodeSettings:
         lists = {name: tuple(values[name]) for name in ('outputs', 'roi')}
         settings = cls(**{**values, **lists, 'cameras': cameras})
         parse_output_size(settings.output_size)
+        settings.expected_size()
         geometry = settings.geometry()
         require(
             settings.points == 'none' or geometry == FrameGeometry(),
@@ -255,6 +92,26 @@ class NodeSettings:
     def geometry(self) -> FrameGeometry:
         """Return which part of a frame is segmented, and which way up."""
         return FrameGeometry(self.rotate, self.roi if any(self.roi) else None)  # type: ignore[arg-type]
+
+    def expected_size(self) -> tuple[int, int]:
+        """Return the (height, width) of the frames that are expected."""
+        with contextlib.suppress(PdlError):
+            size = parse_output_size(self.warm_up_size)
+            if not isinstance(size, str):
+                return size
+        raise PdlError(
+            f'Parameter warm_up_size is {self.warm_up_size!r}; it must be WxH, such as 640x480.'
+        )
+
+    def engines(self) -> EngineSettings:
+        """Return how the network is to be executed."""
+        return EngineSettings(
+            self.engine,
+            self.precision,
+            fallback=self.engine_fallback,
+            background=self.engine_background,
+            batch=max(len(self.cameras), 1) if self.batch_window_ms else 1,
+        )
 
     def fusion(self, variant_settings: FusionSettings) -> FusionSettings:
         """Return a variant's fusion settings with what the user set in their place."""

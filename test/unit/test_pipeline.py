@@ -280,7 +280,7 @@ def test_the_stages_of_a_frame_are_timed(segmenter):
 
 def test_a_segmenter_loads_what_was_saved(tmp_path, segmenter):
     file = tmp_path / 'w.safetensors'
-    checkpoints.save(segmenter.engine.network, TINY, file, {})
+    checkpoints.save(network_of(TINY), TINY, file, {})
     loaded = Segmenter.load(file, 'cpu', variant='scene_tiny')
     assert (loaded.variant, loaded.label_set, loaded.device.type) == (TINY, TINY.label_set, 'cpu')
     frame = frame_of(160, 256)
@@ -338,7 +338,7 @@ def test_files_hold_the_panoptic_map_and_the_segments_of_each_frame(tmp_path, se
     from pdl_ros.files import infer_files
 
     weights, image, out = tmp_path / 'w.safetensors', tmp_path / 'a.png', tmp_path / 'new' / 'out'
-    checkpoints.save(segmenter.engine.network, TINY, weights, {})
+    checkpoints.save(network_of(TINY), TINY, weights, {})
     frame = frame_of(90, 150)
     assert cv2.imwrite(str(image), frame[..., ::-1])
     assert infer_files(str(image), Segmenter.load(weights, 'cpu'), out) == 1

@@ -1,0 +1,142 @@
+"""What took long to make is kept in the user's cache folder, and believed only when it proves to be
+what was asked for.
+
+A file is a magic line, a line of JSON that says what the content is (its facts), the content, and
+the SHA-256 of all that. TensorRT runs what an engine file holds, so the folder is made for its
+owner only, and a file that others own or may write is refused unread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pdl_ros.errors import PdlError
+
+Facts = Mapping[str, str]
+"""Everything that content depends on: other facts, another file."""
+
+_LOG = logging.getLogger('pdl_ros.engines')
+_MAGIC = b'pdl_ros cache 1\n'
+_DIGEST = hashlib.sha256().digest_size
+
+
+def cache_folder() -> Path:
+    """Return the folder: PDL_ROS_CACHE where it is set, else pdl_ros in the user's cache."""
+    own = os.environ.get('PDL_ROS_CACHE')
+    if own:
+        return Path(own).expanduser()
+    base = os.environ.get('XDG_CACHE_HOME', '')
+    if os.path.isabs(base):  # the XDG specification tells to ignore relative paths
+        return Path(base) / 'pdl_ros'
+    try:
+        return Path.home() / '.cache' / 'pdl_ros'
+    except RuntimeError:  # a container's user without a home
+        return Path(tempfile.gettempdir()) / f'pdl_ros-{os.geteuid()}'
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Return the SHA-256 of the names, shapes, types and values of a network's parameters and
+    buffers.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f'{name} {tuple(values.shape)} {values.dtype}\n'.encode())
+        digest.update(values.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def cache_file(facts: Facts) -> Path:
+    """Return where the content with these facts is kept; `facts['what']` leads the file's name."""
+    return cache_folder() / f'{facts["what"]}-{hashlib.sha256(_head(facts)).hexdigest()[:32]}'
+
+
+def load(facts: Facts) -> bytes | None:
+    """Return the content with exactly these facts, or None, with a warning unless there is simply
+    no such file.
+    """
+    path = cache_file(facts)
+    try:
+        return _content(_read(path), facts)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _LOG.warning('%s cannot be read (%s); it is made anew.', path, error.strerror)
+    except PdlError as error:
+        _LOG.warning('%s %s; it is made anew.', path, error)
+    return None
+
+
+def store(facts: Facts, content: bytes) -> Path | None:
+    """Keep content for `load`; return its file, or None, with a warning, where that cannot be.
+
+    Another process sees the old file or the new one, never a part; of two that write at once the
+    later one stays.
+    """
+    path = cache_file(facts)
+    head = _head(facts)
+    digest = hashlib.sha256(head)
+    digest.update(content)
+    part = None
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.part')
+        with open(handle, 'wb') as file:
+            file.writelines((head, content, digest.digest()))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        if part is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(part)
+        _LOG.warning(
+            '%s cannot be written (%s): this run goes on, the next one makes it again; set '
+            'PDL_ROS_CACHE to a folder that can be written.',
+            path,
+            error.strerror,
+        )
+        return None
+    return path
+
+
+def _head(facts: Facts) -> bytes:
+    return _MAGIC + json.dumps(dict(facts), sort_keys=True).encode() + b'\n'
+
+
+def _read(path: Path) -> bytes:
+    # Not blocking: somebody may have put a pipe there.
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(handle, 'rb') as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise PdlError('is no file')
+        if status.st_uid not in (os.geteuid(), 0):
+            raise PdlError('belongs to another user')
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PdlError('may be written by other users')
+        return file.read()
+
+
+def _content(data: bytes, facts: Facts) -> bytes:
+    """Take a file's content out, or raise PdlError with the end of a sentence about the file."""
+    if not data.startswith(_MAGIC):
+        raise PdlError('is not a file of this cache')
+    whole = memoryview(data)
+    if hashlib.sha256(whole[:-_DIGEST]).digest() != data[-_DIGEST:]:
+        raise PdlError('is damaged or incomplete')
+    head = _head(facts)
+    if not data.startswith(head):
+        raise PdlError('was made for something else')
+    return bytes(whole[len(head) : -_DIGEST])

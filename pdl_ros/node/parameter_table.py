@@ -1,0 +1,202 @@
+"""The node's parameters: one table for declaration, description, validation and documentation."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pdl_ros.engines import ENGINES, PRECISIONS
+
+OUTPUTS = (
+    'semantic',
+    'instance',
+    'panoptic',
+    'overlay',
+    'instances',
+    'detections',
+    'points',
+    'timing',
+)
+"""What the node can publish of a frame."""
+
+
+class Parameter(NamedTuple):
+    """One row: the default gives the type; `limits` is (lowest, highest), `choices` what a string,
+    or each of several, can be. `live`: a change takes effect on the next frame; the others need a
+    new configure.
+    """
+
+    name: str
+    default: Any
+    description: str
+    limits: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = False
+
+
+TABLE = (
+    Parameter('variant', 'camvid_efficientnet_lite0', 'Model variant; see `pdl_ros variants`.'),
+    Parameter('weights', '', 'Checkpoint file of the variant; empty: the weights shipped with it.'),
+    Parameter('device', 'auto', 'auto (CUDA where there is one), cpu, cuda or cuda:N.'),
+    Parameter(
+        'engine', 'auto', 'What runs the network; auto is torch (docs/engines.md).', choices=ENGINES
+    ),
+    Parameter(
+        'precision',
+        'auto',
+        "Numbers that the network computes with; auto is the engine's best for this device.",
+        choices=PRECISIONS,
+    ),
+    Parameter(
+        'engine_fallback',
+        True,
+        'Run on torch, with a warning, where the engine cannot be had; else configure fails.',
+    ),
+    Parameter(
+        'engine_background',
+        False,
+        'Run on torch while a TensorRT engine builds, instead of building it in configure.',
+    ),
+    Parameter(
+        'warm_up_size',
+        '640x480',
+        'WxH of the frames that are expected: the network runs on empty ones in configure.',
+    ),
+    Parameter('autostart', True, 'Configure and activate at the start, without a manager.'),
+    Parameter(
+        'cameras',
+        [''],
+        'Names of several cameras, each with topics under its name; none: one on `image`.',
+    ),
+    Parameter(
+        'batch_window_ms',
+        0.0,
+        "Milliseconds that a frame waits for other cameras', to be segmented with them; 0: not.",
+        (0.0, 1000.0),
+    ),
+    Parameter(
+        'lazy',
+        False,
+        'Subscribe to the cameras only while somebody listens to what is made of them.',
+    ),
+    Parameter(
+        'transport',
+        'raw',
+        'raw subscribes to `image`, compressed to `image/compressed` (JPEG or PNG).',
+        choices=('raw', 'compressed'),
+    ),
+    Parameter(
+        'image_qos',
+        'sensor_data',
+        'Reliability asked of the camera: sensor_data is best effort, auto is what it offers.',
+        choices=('sensor_data', 'reliable', 'auto'),
+    ),
+    Parameter(
+        'policy',
+        'newest',
+        'newest drops frames that a newer one overtakes; every_frame queues them, for bags.',
+        choices=('newest', 'every_frame'),
+    ),
+    Parameter(
+        'queue_size', 10, 'Frames that every_frame keeps waiting for each camera.', (1, 1000)
+    ),
+    Parameter('rotate', 0, 'Degrees by which frames are turned clockwise: 0, 90, 180 or 270.'),
+    Parameter(
+        'roi',
+        [0, 0, 0, 0],
+        'Part of the frame to segment: x, y, width, height in pixels; all 0: the whole.',
+    ),
+    Parameter(
+        'output_size',
+        'input',
+        'Size of the label images: input (the frame, cropped and turned), network, or WxH.',
+    ),
+    Parameter(
+        'points',
+        'none',
+        'Publish ~/points from the topic `depth`: one point a depth pixel, or only valid ones.',
+        choices=('none', 'organised', 'dense'),
+    ),
+    Parameter(
+        'max_frame_age',
+        0.0,
+        'Seconds after its stamp from which a frame is dropped unseen; 0: never.',
+        (0.0, 3600.0),
+        live=True,
+    ),
+    Parameter(
+        'rate_limit',
+        0.0,
+        'Most frames a second of each camera; 0: as many as the device can.',
+        (0.0, 1000.0),
+        live=True,
+    ),
+    Parameter(
+        'outputs',
+        list(OUTPUTS),
+        'What may be published; what is not named costs nothing even when subscribed.',
+        choices=OUTPUTS,
+        live=True,
+    ),
+    Parameter(
+        'center_threshold',
+        -1.0,
+        "Heatmap value a centre must exceed; -1: the variant's own.",
+        (-1.0, 10.0),
+        live=True,
+    ),
+    Parameter(
+        'nms_kernel',
+        -1,
+        "Odd window, in network pixels, in which a centre is the maximum; -1: the variant's own.",
+        (-1, 255),
+        live=True,
+    ),
+    Parameter(
+        'top_k',
+        -1,
+        "Most centres in a frame; -1: the variant's own.",
+        (-1, 65535),
+        live=True,
+    ),
+    Parameter(
+        'stuff_area',
+        -1,
+        "Fewest network pixels of a stuff class; fewer are void; -1: the variant's own.",
+        (-1, 10_000_000),
+        live=True,
+    ),
+    Parameter(
+        'tracking',
+        False,
+        'Give things ids that last over frames: in ~/instance/image and ~/instances.',
+        live=True,
+    ),
+    Parameter(
+        'overlay_alpha',
+        0.5,
+        'Strength of the colours in the overlay: 0 shows only the camera.',
+        (0.0, 1.0),
+        live=True,
+    ),
+    Parameter(
+        'mask_encoding',
+        'coco_rle',
+        'How ~/instances carries masks; none leaves them out.',
+        choices=('coco_rle', 'bitmap', 'none'),
+        live=True,
+    ),
+    Parameter(
+        'panoptic_encoding',
+        '16UC1',
+        'Encoding of ~/panoptic/image; RViz and Foxglove cannot show 32SC1.',
+        choices=('16UC1', '32SC1'),
+    ),
+    Parameter(
+        'compressed_labels',
+        False,
+        'Publish the label images as PNG too: ~/panoptic/image/compressed and so on.',
+    ),
+    Parameter(
+        'label_info_period', 5.0, 'Seconds between repetitions of ~/label_info.', (0.1, 3600.0)
+    ),
+)

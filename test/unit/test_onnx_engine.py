@@ -1,0 +1,136 @@
+"""Engine onnx: the same heads from OpenVINO and ONNX Runtime, and a sentence where it cannot."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+
+from pdl_ros.engines import onnx_engine, onnx_export
+from pdl_ros.engines.onnx_engine import OnnxEngine
+from pdl_ros.engines.torch_engine import TorchEngine
+from pdl_ros.errors import PdlError
+from pdl_ros.network import checkpoints
+from pdl_ros.network.variants import get_variant
+from pdl_ros.pipeline import Segmenter
+
+from .test_network import network_of
+
+TINY = get_variant('scene_tiny')
+CPU = torch.device('cpu')
+HAS_OPENVINO = importlib.util.find_spec('openvino') is not None
+needs_openvino = pytest.mark.skipif(not HAS_OPENVINO, reason='openvino is not installed')
+
+
+def hide(monkeypatch, *packages: str) -> None:
+    """Make packages look as if they were not installed."""
+    find = importlib.util.find_spec
+    for module in (onnx_engine, onnx_export):
+        monkeypatch.setattr(module, 'find_spec', lambda n: None if n in packages else find(n))
+
+
+@pytest.fixture(params=['OpenVINO', 'ONNX Runtime'])
+def runtime(request, monkeypatch) -> str:
+    if request.param == 'ONNX Runtime':
+        hide(monkeypatch, 'openvino')
+    elif not HAS_OPENVINO:
+        pytest.skip('openvino is not installed')
+    return request.param
+
+
+def test_frames_of_changing_sizes_and_batches_get_the_heads_of_pytorch(runtime):
+    engine = OnnxEngine(network_of(), TINY, CPU)
+    assert (engine.name, engine.precision) == (f'onnx ({runtime})', 'fp32')
+    expected = TorchEngine(network_of(), CPU)
+    for shape in ((1, 3, 64, 96), (2, 3, 97, 65), (1, 3, 64, 96), (3, 3, 32, 160)):
+        images = torch.randn(shape).to(memory_format=torch.channels_last)
+        found = engine(images)
+        for ours, theirs in zip(found[:3], expected(images)[:3], strict=True):
+            assert ours.dtype == torch.float32 and ours.device == CPU
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.max()))
+        assert found.stride == 4
+
+
+def test_the_shipped_network_gives_the_label_maps_of_pytorch(runtime):
+    frame = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8).repeat(20, 0)
+    frame = np.ascontiguousarray(frame.repeat(20, 1))
+    segmenter = Segmenter.load('scene_tiny', 'cpu')
+    expected = segmenter(frame)
+    segmenter.engine = OnnxEngine(*checkpoints.load('scene_tiny'), CPU)
+    found = segmenter(frame)
+    assert (expected.panoptic == found.panoptic).float().mean() > 0.999
+    assert len(torch.as_tensor(expected.semantic).unique()) > 1
+
+
+@needs_openvino
+def test_bf16_is_run_where_it_is_asked_for_and_stays_near():
+    if 'bf16' not in onnx_engine._openvino_precisions():
+        pytest.skip('this processor has no bf16')
+    network, variant = checkpoints.load('scene_tiny')
+    engine, images = OnnxEngine(network, variant, CPU, 'bf16'), torch.randn(1, 3, 96, 160)
+    with torch.inference_mode():
+        exact = network(images).semantic
+    error = float((engine(images).semantic - exact).abs().max() / exact.abs().max())
+    assert engine.precision == 'bf16'
+    assert 1e-4 < error < 0.2
+
+
+@needs_openvino
+def test_a_precision_it_has_not_is_one_sentence_before_any_work():
+    with pytest.raises(PdlError, match=r"no precision 'int8' with OpenVINO on this cpu; use fp32"):
+        OnnxEngine(None, TINY, CPU, 'int8')  # type: ignore[arg-type]
+
+
+def test_bf16_without_openvino_is_one_sentence(monkeypatch):
+    hide(monkeypatch, 'openvino')
+    with pytest.raises(PdlError, match=r"'bf16' with ONNX Runtime on this cpu; use fp32,"):
+        OnnxEngine(network_of(), TINY, CPU, 'bf16')
+
+
+@pytest.mark.parametrize(('missing', 'extra'), [('onnx', 'export'), ('onnxruntime', 'export')])
+def test_a_missing_package_is_named_with_its_extra(missing, extra, monkeypatch):
+    hide(monkeypatch, 'openvino', missing)
+    with pytest.raises(PdlError, match=rf"package {missing}; .*pip install 'pdl_ros\[{extra}\]'"):
+        OnnxEngine(network_of(), TINY, CPU)
+
+
+def test_a_gpu_that_onnx_runtime_cannot_use_is_one_sentence():
+    with pytest.raises(PdlError, match='this ONNX Runtime has no CUDA; install onnxruntime-gpu'):
+        OnnxEngine(network_of(), TINY, torch.device('cuda:0'))
+
+
+def test_release_gives_the_runtime_back(runtime):
+    engine = OnnxEngine(network_of(), TINY, CPU)
+    engine.release()
+    with pytest.raises(AttributeError):
+        engine(torch.randn(1, 3, 32, 32))
+
+
+def test_a_robot_without_network_opens_no_connection():
+    code = """
+import sys
+def watch(event, arguments):
+    if event in ('socket.connect', 'socket.getaddrinfo', 'socket.sendto'):
+        sys.exit(f'{event} {arguments}')
+sys.addaudithook(watch)
+import torch
+from pdl_ros.engines import onnx_engine
+from pdl_ros.network import checkpoints
+for _ in range(2):
+    engine = onnx_engine.OnnxEngine(*checkpoints.load('scene_tiny'), torch.device('cpu'))
+    engine(torch.zeros(1, 3, 32, 32))
+    print(engine.name)
+    onnx_engine.find_spec = lambda name: None
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'onnx (ONNX Runtime)' in done.stdout
