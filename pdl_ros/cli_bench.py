@@ -47,6 +47,33 @@ def bench_tracking(
     tracking.bench_tracking(scenes, frames, camvid, json_file)
 
 
+@bench.command('engines')
+def bench_engines(
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help='One or more; random weights if need be.'),
+    ] = None,
+    height: Annotated[int, typer.Option(help='Height of the frames.')] = 360,
+    width: Annotated[int, typer.Option(help='Width of the frames.')] = 480,
+    frames: Annotated[int, typer.Option(min=1, help='Frames timed in each of two rounds.')] = 20,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="Such as 'torch bf16'; may be given several times.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option('--json', help='Also write the results here.')
+    ] = None,
+) -> None:
+    """Time each engine on the CPU, stage by stage, beside the network and fusion as published."""
+    from pdl_ros.bench import engines
+
+    variants = variant or ['camvid_efficientnet_lite0']
+    names = engine or list(engines.ENGINES)
+    results = engines.bench_engines(variants, height, width, frames, names)
+    engines.print_results(results)
+    if json_file is not None:
+        json_file.write_text(json.dumps(results, indent=1) + '\n')
+
+
 @bench.command('node')
 def bench_node(
     height: Annotated[int, typer.Option(help='Height of the frames.')] = 1024,

@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,10 +22,9 @@ import numpy as np
 import torch
 
 from pdl_ros import __version__
-from pdl_ros.bench.machine import copy_bandwidth, processor
+from pdl_ros.bench.machine import copy_bandwidth, in_own_process, processor
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import noise_heads, street_heads
-from pdl_ros.errors import PdlError
 from pdl_ros.fusion import FusionSettings, fuse
 from pdl_ros.labels import LabelSet
 from pdl_ros.network.heads import HeadOutputs
@@ -43,7 +41,7 @@ def bench_fusion(repeats: int, published: bool) -> dict[str, Any]:
         case
         for size in SIZES
         for method in methods
-        for case in _in_own_process(size, method, repeats)
+        for case in in_own_process('pdl_ros.bench.fusion', *size, method, repeats)
     ]
     bandwidth = copy_bandwidth()
     for case in cases:
@@ -139,20 +137,6 @@ def _method(
     if name == 'published':
         return lambda heads, size: len(fuse_as_published(heads, label_set, settings, size)[1])
     return lambda heads, size: int(fuse(heads, label_set, settings, size).segments.is_thing.sum())
-
-
-def _in_own_process(size: tuple[int, int], method: str, repeats: int) -> list[dict[str, Any]]:
-    arguments = [*map(str, size), method, str(repeats)]
-    done = subprocess.run(
-        [sys.executable, '-m', 'pdl_ros.bench.fusion', *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ['it was killed, perhaps for its memory'])[-1]
-        raise PdlError(f'The cases {" ".join(arguments)} did not end well: {reason}')
-    return json.loads(done.stdout)
 
 
 def _reset_peak() -> int:

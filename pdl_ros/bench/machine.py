@@ -1,12 +1,18 @@
-"""What a benchmark says of the machine it ran on."""
+"""What a benchmark says of the machine it ran on, and a process of its own for each case."""
 
 from __future__ import annotations
 
+import json
 import platform
+import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from pdl_ros.errors import PdlError
 
 
 def processor() -> str:
@@ -29,3 +35,17 @@ def copy_bandwidth(megabytes: int = 256, repeats: int = 5) -> float:
         target.copy_(source)
         times.append(time.perf_counter() - began)
     return 2 * source.numel() * source.element_size() / min(times) / 1e9
+
+
+def in_own_process(module: str, *arguments: object) -> Any:
+    """Run a module with arguments and return the JSON that it prints; PdlError when it fails.
+
+    What one case leaves in memory, in caches and in the allocator's settings is not the next one's.
+    """
+    words = [str(argument) for argument in arguments]
+    command = [sys.executable, '-m', module, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ['it was killed, perhaps for its memory'])[-1]
+        raise PdlError(f'The case {" ".join(words)} did not end well: {reason}')
+    return json.loads(done.stdout)

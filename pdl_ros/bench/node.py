@@ -173,6 +173,7 @@ def _time(
     columns = {
         'queue': [t.queue_age_ms for t in timings],
         'decode': [t.decode_ms for t in timings],
+        **{name.removesuffix('_ms'): [getattr(t, name) for t in timings] for name in _PIPELINE},
         'pipeline': [sum(getattr(t, name) for name in _PIPELINE) for t in timings],
         'publish': [t.publish_ms for t in timings],
     }

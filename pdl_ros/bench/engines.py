@@ -1,0 +1,172 @@
+"""Frames through each engine, stage by stage, beside the published way with the same weights: plain
+eager PyTorch in fp32 and the published post-processing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from pdl_ros import __version__
+from pdl_ros.bench.machine import in_own_process, processor
+from pdl_ros.bench.published import fuse_as_published
+from pdl_ros.demo.sources import open_source
+from pdl_ros.engines import EngineSettings, pick_device
+from pdl_ros.errors import PdlError
+from pdl_ros.network import checkpoints
+from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
+from pdl_ros.network.variants import Variant, get_variant
+from pdl_ros.pipeline import Segmenter, StageTimes, default_fusion
+from pdl_ros.preprocessing import Preprocessor, network_size, padded_size
+
+PUBLISHED = 'published'
+ENGINES = (PUBLISHED, 'torch fp32', 'torch bf16', 'onnx fp32', 'onnx bf16')
+_ROUNDS = 2  # every engine runs twice, in turns, so that a busy minute does not hit one alone
+
+Run = Callable[[np.ndarray], StageTimes]
+
+
+def bench_engines(
+    variants: list[str], height: int, width: int, frames: int, engines: list[str]
+) -> dict[str, Any]:
+    """Time `frames` frames of a size with each engine; each in processes of its own."""
+    for engine in engines:
+        if engine not in ENGINES:
+            raise PdlError(f'No engine {engine!r} to time; give {" or ".join(ENGINES)}.')
+    present = [e for e in engines if not e.startswith('onnx') or find_spec('onnx')]
+    cases = []
+    for variant in variants:
+        get_variant(variant)
+        runs: dict[str, list[dict[str, Any]]] = {engine: [] for engine in present}
+        for _, engine in itertools.product(range(_ROUNDS), present):
+            done = in_own_process(__name__, variant, engine, height, width, frames)
+            runs[engine].append(done)
+        cases += [_joined(variant, engine, done) for engine, done in runs.items()]
+        baseline = next((c['total_ms'][0] for c in cases if _is_baseline(c, variant)), None)
+        for case in cases[-len(present) :]:
+            case['times_published'] = baseline / case['total_ms'][0] if baseline else None
+    return {
+        'version': __version__,
+        'processor': processor(),
+        'threads': torch.get_num_threads(),
+        'load_average': os.getloadavg()[0],
+        'torch': torch.__version__,
+        'size': [height, width],
+        'cases': cases,
+    }
+
+
+def print_results(results: dict[str, Any]) -> None:
+    """Print a table of `bench_engines`: p50 / p95 in milliseconds."""
+    from rich.console import Console
+    from rich.table import Table
+
+    names = [*StageTimes._fields, 'total_ms']
+    height, width = results['size']
+    table = Table(title=f'{height}×{width}, milliseconds, p50 / p95')
+    for column in ('variant', 'engine', *names, 'first_ms', 'frames/s', 'times'):
+        table.add_column(column.removesuffix('_ms'))
+    for case in results['cases']:
+        times = case['times_published']
+        table.add_row(
+            case['variant'],
+            case['engine'],
+            *(f'{case[name][0]:.1f} / {case[name][1]:.1f}' for name in names),
+            f'{case["first_ms"]:.0f}',
+            f'{case["frames_per_second"]:.2f}',
+            f'{times:.1f}' if times else '',
+        )
+    console = Console(width=160)
+    console.print(table)
+    console.print('{processor}, {threads} threads, load {load_average:.1f}'.format(**results))
+
+
+def measure(variant: str, engine: str, height: int, width: int, frames: int) -> dict[str, Any]:
+    """Time one engine in this process: drawn streets of a size, after one warm-up at that size.
+
+    Variants without shipped weights get random ones, which show no instances: their fusion has
+    little to do.
+    """
+    pictures = [
+        cv2.resize(frame, (width, height))
+        for frame in itertools.islice(iter(open_source('scene')), min(frames, 8) + 1)
+    ]
+    network, found = _network(variant)
+    prepare = _published if engine == PUBLISHED else _engine
+    run = prepare(network, found, engine)
+    run(np.zeros_like(pictures[0]))
+    rows, first = [], 0.0
+    for number in range(frames + 1):
+        began = time.perf_counter()
+        stages = run(pictures[number % len(pictures)])
+        total = 1e3 * (time.perf_counter() - began)
+        if number == 0:
+            first = total
+        else:
+            rows.append([*stages, total])
+    return {'rows': rows, 'first_ms': first}
+
+
+def _network(name: str) -> tuple[PanopticDeepLab, Variant]:
+    try:
+        return checkpoints.load(name)
+    except PdlError:
+        torch.manual_seed(0)
+        variant = get_variant(name)
+        return PanopticDeepLab(variant).eval(), variant
+
+
+def _engine(network: PanopticDeepLab, variant: Variant, engine: str) -> Run:
+    name, precision = engine.split()
+    segmenter = Segmenter(network, variant, 'cpu', engine=EngineSettings(name, precision))
+    return lambda frame: segmenter.timed(frame)[1]
+
+
+def _published(network: PanopticDeepLab, variant: Variant, _: str) -> Run:
+    preprocess, settings = Preprocessor(variant, pick_device('cpu')), default_fusion(variant)
+
+    @torch.inference_mode()
+    def run(frame: np.ndarray) -> StageTimes:
+        height, width = frame.shape[:2]
+        size = network_size(height, width, variant)
+        marks = [time.perf_counter()]
+        images = preprocess(frame, size).contiguous()
+        marks.append(time.perf_counter())
+        heads = network(images)
+        marks.append(time.perf_counter())
+        fuse_as_published(heads, variant.label_set, settings, padded_size(size, variant))
+        marks.append(time.perf_counter())
+        return StageTimes._make([*(1e3 * (b - a) for a, b in itertools.pairwise(marks)), 0.0])
+
+    return run
+
+
+def _joined(variant: str, engine: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    rows = np.array([row for run in runs for row in run['rows']])
+    spread = np.percentile(rows, (50, 95), axis=0).T.tolist()
+    return {
+        'variant': variant,
+        'engine': engine,
+        **dict(zip([*StageTimes._fields, 'total_ms'], spread, strict=True)),
+        'first_ms': float(np.median([run['first_ms'] for run in runs])),
+        'frames_per_second': 1e3 / float(rows[:, -1].mean()),
+        'frames': len(rows),
+    }
+
+
+def _is_baseline(case: dict[str, Any], variant: str) -> bool:
+    return case['variant'] == variant and case['engine'] == PUBLISHED
+
+
+if __name__ == '__main__':
+    print(json.dumps(measure(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))))
