@@ -143,6 +143,23 @@ WRONG_FROM_THE_START = {
 
 
 @pytest.mark.parametrize('sentence', WRONG_FROM_THE_START)
+def test_an_engine_that_cannot_be_had_is_replaced_and_the_log_and_diagnostics_say_so(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
+) -> None:
+    with running({**parameters, 'engine': 'tensorrt'}, tmp_path / 'log.txt', domain) as node:
+        node.listen('panoptic/image')
+        node.send(message_of(rgb, 'rgb8', node.header()))
+        assert 'TensorRT needs a CUDA device' in node.log()
+        assert 'on cpu by torch in' in node.log()
+    strict = {**parameters, 'engine': 'tensorrt', 'engine_fallback': False, 'autostart': False}
+    with running(strict, tmp_path / 'strict.txt', domain) as node:
+        node.fails = True
+        assert not node.transition('configure')
+        assert node.state() == 'unconfigured'
+        assert 'TensorRT needs a CUDA device' in node.log()
+        assert 'Traceback' not in node.log()
+
+
 def test_a_wrong_setting_is_one_sentence_and_the_node_waits_to_be_set_right(
     parameters: dict[str, Any], tmp_path: Path, domain: int, sentence: str, rgb: np.ndarray
 ) -> None:

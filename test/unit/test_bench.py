@@ -9,9 +9,11 @@ import sys
 import pytest
 import torch
 
+from pdl_ros.bench import engines
 from pdl_ros.bench.fusion import measure, print_results
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import street_heads
+from pdl_ros.errors import PdlError
 from pdl_ros.fusion import FusionSettings, fuse
 from pdl_ros.labels import LabelSet
 
@@ -53,6 +55,25 @@ def test_a_report_has_a_line_for_each_case_and_is_json(method, capsys):
     results['bandwidth_gb_s'] = 2.0
     print_results(json.loads(json.dumps(results)))
     assert '64×128' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('engine', [engines.PUBLISHED, 'torch fp32'])
+def test_an_engine_is_timed_stage_by_stage_with_every_frame_counted(engine, capsys):
+    done = engines.measure('scene_tiny', engine, 64, 96, 2)
+    assert len(done['rows']) == 2
+    for *stages, total in done['rows']:
+        assert min(stages) >= 0 and stages[1] > 0
+        assert sum(stages) <= total
+    case = engines._joined('scene_tiny', engine, [done, done])
+    assert case['frames'] == 4
+    results = {'size': [64, 96], 'cases': [{**case, 'times_published': None}]}
+    engines.print_results({**results, 'processor': 'a', 'threads': 1, 'load_average': 0.5})
+    assert 'scene_tiny' in capsys.readouterr().out
+
+
+def test_an_engine_that_is_not_known_is_refused_before_anything_is_timed():
+    with pytest.raises(PdlError, match='torch fp32 or torch bf16'):
+        engines.bench_engines(['scene_tiny'], 64, 96, 1, ['cuda'])
 
 
 def test_the_command_line_lists_the_benchmarks():
