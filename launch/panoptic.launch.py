@@ -27,6 +27,14 @@ PARAMETERS: dict[str, tuple[str, list[str]]] = {
     'variant': (f'Model variant (default: what params_file says, {DEFAULT_VARIANT}).', []),
     'weights': ('Checkpoint file (default: the weights shipped with the variant).', []),
     'device': ('auto, cpu, cuda or cuda:N (default: auto).', []),
+    'engine': (
+        'What runs the network (default: auto).',
+        ['auto', 'torch', 'onnx', 'tensorrt'],
+    ),
+    'precision': (
+        'Numbers that the network computes with (default: auto).',
+        ['auto', 'fp32', 'bf16', 'fp16', 'int8'],
+    ),
     'transport': ('How images come (default: raw).', ['raw', 'compressed']),
     'policy': (
         'Which frames are segmented: the newest, or every one in turn (default: newest).',

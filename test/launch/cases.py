@@ -88,8 +88,14 @@ def results(place: str, *images: str) -> list[str]:
 
 ROBOT = Case(
     'panoptic.launch.py',
-    {'namespace': 'robot1', 'image': 'front/image_raw', **SCENE, 'device': 'cpu'},
-    [node({**SCENE, 'device': 'cpu'}, '/robot1', image='front/image_raw')],
+    {
+        'namespace': 'robot1',
+        'image': 'front/image_raw',
+        **SCENE,
+        'device': 'cpu',
+        'engine': 'torch',
+    },
+    [node({**SCENE, 'device': 'cpu', 'engine': 'torch'}, '/robot1', image='front/image_raw')],
 )
 CAMERAS = Case(
     'multi_camera.launch.py',

@@ -29,7 +29,17 @@ from .cases import CASES, ROBOT, ROOT, WRONG, Process
 DOMAIN = 86
 FILES = sorted(path.name for path in (ROOT / 'launch').glob('*.launch.py'))
 PANOPTIC = {
-    *('image', 'namespace', 'variant', 'weights', 'device', 'params_file', 'use_sim_time'),
+    *(
+        'image',
+        'namespace',
+        'variant',
+        'weights',
+        'device',
+        'engine',
+        'precision',
+        'params_file',
+        'use_sim_time',
+    ),
     *('log_level', 'autostart', 'respawn'),
 }
 
