@@ -13,7 +13,7 @@ import torch
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
-from pdl_ros.engines import onnx_engine, onnx_export
+from pdl_ros.engines import EngineSettings, onnx_engine, onnx_export
 from pdl_ros.engines.onnx_engine import OnnxEngine
 from pdl_ros.engines.torch_engine import TorchEngine
 from pdl_ros.errors import PdlError
@@ -61,7 +61,7 @@ def test_frames_of_changing_sizes_and_batches_get_the_heads_of_pytorch(runtime):
 def test_the_shipped_network_gives_the_label_maps_of_pytorch(runtime):
     frame = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8).repeat(20, 0)
     frame = np.ascontiguousarray(frame.repeat(20, 1))
-    segmenter = Segmenter.load('scene_tiny', 'cpu')
+    segmenter = Segmenter.load('scene_tiny', 'cpu', engine=EngineSettings('torch', 'fp32'))
     expected = segmenter(frame)
     segmenter.engine = OnnxEngine(*checkpoints.load('scene_tiny'), CPU)
     found = segmenter(frame)
@@ -121,7 +121,7 @@ def watch(event, arguments):
         sys.exit(f'{event} {arguments}')
 sys.addaudithook(watch)
 import torch
-from pdl_ros.engines import onnx_engine
+from pdl_ros.engines import EngineSettings, onnx_engine
 from pdl_ros.network import checkpoints
 for _ in range(2):
     engine = onnx_engine.OnnxEngine(*checkpoints.load('scene_tiny'), torch.device('cpu'))
