@@ -15,7 +15,7 @@ from pdl_ros import __version__
 from pdl_ros.cli_bench import bench
 from pdl_ros.cli_checkpoint import checkpoint
 from pdl_ros.cli_export import export
-from pdl_ros.errors import PdlError
+from pdl_ros.errors import PdlError, require_package
 
 if TYPE_CHECKING:
     from pdl_ros.datasets import PanopticDataset
@@ -124,7 +124,7 @@ def train(
     """Train on labelled images, then score the averaged weights on the `val` split and save
     them.
     """
-    _require('lightning_fabric', 'train')
+    require_package('lightning_fabric', 'train')
     from pdl_ros.evaluation.report import print_table, write_json
     from pdl_ros.evaluation.run import evaluate as score
     from pdl_ros.labels import LabelSet
@@ -239,15 +239,6 @@ def _dataset(data: str, split: str, label_set: LabelSet) -> PanopticDataset:
     from pdl_ros.datasets.label_folder import LabelFolder
 
     return LabelFolder(data, split, label_set)
-
-
-def _require(module: str, extra: str) -> None:
-    import importlib.util
-
-    if importlib.util.find_spec(module) is None:
-        raise PdlError(
-            f"This needs the package {module}; install it with: pip install 'pdl_ros[{extra}]'."
-        )
 
 
 def _commit() -> str:

@@ -60,9 +60,8 @@ def tensorrt(
 
     from pdl_ros.demo.sources import open_source
     from pdl_ros.engines import pick_device
-    from pdl_ros.engines.onnx_export import require_package
     from pdl_ros.engines.tensorrt_plans import image_shapes, open_tensorrt
-    from pdl_ros.errors import require
+    from pdl_ros.errors import require, require_package
     from pdl_ros.network import checkpoints
     from pdl_ros.preprocessing import Preprocessor, network_size
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 
 class PdlError(Exception):
     """Say in one sentence what was wrong, where, and what to do about it.
@@ -15,3 +17,11 @@ def require(holds: bool, sentence: str) -> None:
     """Raise PdlError with the sentence unless the condition holds."""
     if not holds:
         raise PdlError(sentence)
+
+
+def require_package(module: str, extra: str) -> None:
+    """Raise PdlError that names the extra to install where an optional package is not there."""
+    require(
+        find_spec(module) is not None,
+        f"This needs the package {module}; install it with: pip install 'pdl_ros[{extra}]'.",
+    )

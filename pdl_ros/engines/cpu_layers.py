@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from pdl_ros.engines.folding import Step
-from pdl_ros.network.layers import SamePadConv2d, _same_pad
+from pdl_ros.network.layers import SamePadConv2d, same_pad
 
 # oneDNN's names and numbers for our activations.
 _FUSED: dict[str, tuple[str, list[float]]] = {
@@ -92,7 +92,7 @@ class PackedStep(nn.Module):
     def _pad(self, x: Tensor) -> Tensor:
         """Pad by TensorFlow's rule: here where it is lopsided, otherwise on the way."""
         down, right = (
-            _same_pad(x.shape[axis + 2], self.kernel[axis], self.stride[axis], self.dilation[axis])
+            same_pad(x.shape[axis + 2], self.kernel[axis], self.stride[axis], self.dilation[axis])
             for axis in (0, 1)
         )
         if down % 2 == right % 2 == 0:

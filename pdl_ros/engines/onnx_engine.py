@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdl_ros.engines.onnx_export import OUTPUTS, export_onnx, require_package
-from pdl_ros.errors import require
+from pdl_ros.engines.onnx_export import OUTPUTS, export_onnx
+from pdl_ros.errors import require, require_package
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import STRIDE, PanopticDeepLab
 from pdl_ros.network.variants import Variant

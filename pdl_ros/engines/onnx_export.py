@@ -6,7 +6,6 @@ import copy
 import io
 import json
 import warnings
-from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 import torch
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 from torch.onnx.operators import shape_as_tensor
 
 from pdl_ros import __version__
-from pdl_ros.errors import require
+from pdl_ros.errors import require_package
 from pdl_ros.network.aspp import ASPP
 from pdl_ros.network.layers import SamePadConv2d
 from pdl_ros.network.panoptic_deeplab import STRIDE, PanopticDeepLab
@@ -64,14 +63,6 @@ def export_onnx(
     onnx.helper.set_model_props(metadata, _metadata(variant))
     target.write(buffer.getbuffer())
     target.write(metadata.SerializeToString())
-
-
-def require_package(module: str, extra: str) -> None:
-    """Raise PdlError that names the extra to install where an optional package is not there."""
-    require(
-        find_spec(module) is not None,
-        f"This needs the package {module}; install it with: pip install 'pdl_ros[{extra}]'.",
-    )
 
 
 class _ExportForm(nn.Module):

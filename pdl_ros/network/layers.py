@@ -74,7 +74,7 @@ class SamePadConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         pads = [
-            _same_pad(
+            same_pad(
                 x.shape[axis + 2], self.kernel_size[axis], self.stride[axis], self.dilation[axis]
             )
             for axis in (1, 0)
@@ -84,7 +84,8 @@ class SamePadConv2d(nn.Conv2d):
         return self._conv_forward(x, self.weight, self.bias)
 
 
-def _same_pad(size: int, kernel: int, stride: int, dilation: int) -> int:
+def same_pad(size: int, kernel: int, stride: int, dilation: int) -> int:
+    """Return the pixels, both sides together, that TensorFlow's SAME rule pads an axis by."""
     return max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
 
 
