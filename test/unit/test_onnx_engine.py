@@ -13,7 +13,8 @@ import torch
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
-from pdl_ros.engines import EngineSettings, onnx_engine, onnx_export
+from pdl_ros import errors
+from pdl_ros.engines import EngineSettings, onnx_engine
 from pdl_ros.engines.onnx_engine import OnnxEngine
 from pdl_ros.engines.torch_engine import TorchEngine
 from pdl_ros.errors import PdlError
@@ -32,7 +33,7 @@ needs_openvino = pytest.mark.skipif(not HAS_OPENVINO, reason='openvino is not in
 def hide(monkeypatch, *packages: str) -> None:
     """Make packages look as if they were not installed."""
     find = importlib.util.find_spec
-    for module in (onnx_engine, onnx_export):
+    for module in (onnx_engine, errors):
         monkeypatch.setattr(module, 'find_spec', lambda n: None if n in packages else find(n))
 
 
