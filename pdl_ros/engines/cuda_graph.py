@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from pdl_ros.network.heads import HeadOutputs
 
 _LOG = logging.getLogger('pdl_ros.engines')
-_SHAPES = 4
+SHAPES = 4
+"""Shapes of images whose recording is kept; one more replaces the one unused for longest."""
 
 
 class _Recording(NamedTuple):
@@ -37,7 +38,7 @@ class GraphedNetwork:
         with torch.cuda.device(self._device):
             if images.shape not in self._recordings:
                 self._recordings[images.shape] = self._try_to_record(images)
-                if len(self._recordings) > _SHAPES:
+                if len(self._recordings) > SHAPES:
                     self._recordings.popitem(last=False)
             self._recordings.move_to_end(images.shape)
             recording = self._recordings[images.shape]

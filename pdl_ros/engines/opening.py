@@ -51,11 +51,10 @@ def _open_tensorrt(
 ) -> Engine:
     from pdl_ros.engines.tensorrt_plans import image_shapes, open_tensorrt
 
-    precision = 'fp16' if settings.precision == 'auto' else settings.precision
     shapes = image_shapes(variant, settings.size, settings.batch)
 
     def make(stop: Event | None = None) -> Engine:
-        return open_tensorrt(network, variant, device, precision, shapes, stop)
+        return open_tensorrt(network, variant, device, settings.precision, shapes, stop)
 
     if not settings.background:
         return make()

@@ -14,7 +14,8 @@ import tensorrt as trt
 import torch
 from torch import Tensor, nn
 
-from pdl_ros.engines.cuda_graph import GraphedNetwork
+from pdl_ros.engines.cuda_graph import SHAPES, GraphedNetwork
+from pdl_ros.engines.onnx_export import OUTPUTS
 from pdl_ros.engines.progress import Progress
 from pdl_ros.errors import PdlError, require
 from pdl_ros.network.heads import HeadOutputs
@@ -23,9 +24,6 @@ from pdl_ros.network.panoptic_deeplab import STRIDE
 Shape = tuple[int, int, int, int]
 
 IMAGES = 'images'
-HEADS = ('semantic', 'center_heatmap', 'offset')
-KEPT_SHAPES = 4
-"""Shapes of images whose CUDA graph is kept; one more replaces the one unused for longest."""
 
 _LOG = logging.getLogger('pdl_ros.engines')
 _LEVELS = {
@@ -151,7 +149,7 @@ class TensorRTEngine:
             f'The TensorRT engine takes images from {_text(self._low)} to {_text(self._high)}, and '
             f'this is {_text(shape)}; build one with pdl_ros export tensorrt --height --width.',
         )
-        if len(self._kept) == KEPT_SHAPES:
+        if len(self._kept) == SHAPES:
             torch.cuda.synchronize(self.device)  # it may still be running
             self._kept.popitem(last=False)
         with torch.cuda.device(self.device):
@@ -177,9 +175,9 @@ class _Shaped(nn.Module):
         context, images = self._context, images.contiguous()
         semantic, center, offset = heads = [
             torch.empty(_tuple(context.get_tensor_shape(name)), device=images.device)
-            for name in HEADS
+            for name in OUTPUTS
         ]
-        for name, buffer in zip((IMAGES, *HEADS), (images, *heads), strict=True):
+        for name, buffer in zip((IMAGES, *OUTPUTS), (images, *heads), strict=True):
             context.set_tensor_address(name, buffer.data_ptr())
         done = context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
         require(done, f'TensorRT failed: {_logger.error}')

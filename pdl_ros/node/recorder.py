@@ -17,9 +17,9 @@ from pdl_ros.labels import LabelClass, LabelSet
 from pdl_ros.msg import FrameTiming, LabelInfo, PanopticInstanceArray
 from pdl_ros.node.images import to_rgb
 
-# Input frames waiting for their result. A slow node is far behind a fast camera: at 30 Hz this is 2
-# s.
-_PENDING = 64
+# Frames of which something is missing: the results of a slow node, or its labels, which may come
+# seconds after the first results. At 30 Hz this is 3 s.
+_PENDING = 100
 
 
 class RecordedFrame(NamedTuple):
@@ -89,18 +89,7 @@ class Recorder(Node):
         stamp = (header.stamp.sec, header.stamp.nanosec)
         parts = self._pending.setdefault(stamp, {})
         parts[name] = message
-        if len(parts) == len(RecordedFrame._fields) and self.label_set is not None:
-            del self._pending[stamp]
-            self.on_frame(
-                RecordedFrame(
-                    to_rgb(parts['rgb']),
-                    to_rgb(parts['overlay']),
-                    _labels(parts['panoptic']),
-                    parts['instances'],
-                    parts['timing'],
-                ),
-                self.label_set,
-            )
+        self._emit(stamp)
         while len(self._pending) > _PENDING:
             self._pending.popitem(last=False)
 
@@ -113,6 +102,25 @@ class Recorder(Node):
             )
         )
         self.label_set = LabelSet(message.label_set, tuple(classes), message.label_divisor)
+        for stamp in list(self._pending):  # what came before the labels
+            self._emit(stamp)
+
+    def _emit(self, stamp: tuple[int, int]) -> None:
+        """Hand on the frame of a stamp if all of it has come, and its labels are known."""
+        parts = self._pending[stamp]
+        if len(parts) < len(RecordedFrame._fields) or self.label_set is None:
+            return
+        del self._pending[stamp]
+        self.on_frame(
+            RecordedFrame(
+                to_rgb(parts['rgb']),
+                to_rgb(parts['overlay']),
+                _labels(parts['panoptic']),
+                parts['instances'],
+                parts['timing'],
+            ),
+            self.label_set,
+        )
 
 
 def _labels(message: Image) -> np.ndarray:

@@ -1,0 +1,52 @@
+"""A recording has every frame, also those that came before the node said what its labels mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import rclpy
+from rclpy.context import Context
+from std_msgs.msg import Header
+
+from pdl_ros.labels import LabelSet
+from pdl_ros.msg import FrameTiming, PanopticInstanceArray
+from pdl_ros.node.images import ImageWriter
+from pdl_ros.node.messages import label_info
+from pdl_ros.node.recorder import Recorder
+
+
+@pytest.fixture
+def context(domain: int) -> Iterator[Context]:
+    context = Context()
+    rclpy.init(context=context, domain_id=domain)
+    yield context
+    rclpy.try_shutdown(context=context)
+
+
+def test_frames_that_come_before_the_labels_are_recorded_once_they_are_known(
+    context: Context,
+) -> None:
+    recorded: list[Any] = []
+    recorder = Recorder(lambda frame, labels: recorded.append((frame, labels)), context=context)
+    labels = LabelSet.load('camvid')
+    for second in (1, 2, 3):
+        header = Header()
+        header.stamp.sec = second
+        picture = np.full((4, 6, 3), second, np.uint8)
+        recorder._keep('rgb', header, ImageWriter('rgb8').fill(picture, header))
+        if second == 2:
+            continue  # its results were lost
+        recorder._keep('overlay', header, ImageWriter('rgb8').fill(picture, header))
+        panoptic = np.full((4, 6), 1000 * second, np.uint16)
+        recorder._keep('panoptic', header, ImageWriter('16UC1').fill(panoptic, header))
+        recorder._keep('timing', header, FrameTiming(header=header))
+        recorder._keep('instances', header, PanopticInstanceArray(header=header))
+    assert not recorded
+    recorder._keep_labels(label_info(labels, Header()))
+    assert [frame.panoptic[0, 0] for frame, _ in recorded] == [1000, 3000]
+    assert {found.name for _, found in recorded} == {'camvid'}
+    assert recorder.inputs == 3
+    recorder.destroy_node()
