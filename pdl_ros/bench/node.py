@@ -29,6 +29,7 @@ from std_msgs.msg import Header
 from pdl_ros.errors import PdlError
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
 from pdl_ros.node.images import ImageWriter
+from pdl_ros.node.transport import make_room_for_images
 
 LABELS = ('semantic', 'instance', 'panoptic')
 EVERYTHING = (*LABELS, 'overlay', 'instances')
@@ -147,6 +148,7 @@ def _rig(weights: str, **others: str) -> Iterator[_Rig]:
     parameters = {'variant': weights, 'image_qos': 'reliable', 'device': 'auto', **others}
     arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
     command = [sys.executable, '-m', 'pdl_ros.node.main', '--ros-args', *arguments]
+    make_room_for_images()
     process = subprocess.Popen([*command, '-r', f'__ns:={_NAMESPACE}'])
     context = Context()
     rclpy.init(context=context)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import rclpy
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -16,6 +17,9 @@ from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
 from pdl_ros.node.images import ImageWriter
+from pdl_ros.node.transport import make_room_for_images
+
+_FAREWELL = 2.0  # seconds for listeners to have the last frames
 
 
 def play(
@@ -26,6 +30,7 @@ def play(
     Raises PdlError when there are not so many listeners within `patience` seconds. ROS arguments
     are taken from the command line.
     """
+    make_room_for_images()
     rclpy.init()
     with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         node = CameraNode()
@@ -77,4 +82,6 @@ class CameraNode(Node):
             header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.frame_id)
             self._publisher.publish(self._writer.fill(rgb, header))
             count += 1
+        # Whoever leaves now takes the last frames along.
+        self._publisher.wait_for_all_acked(Duration(seconds=_FAREWELL))
         return count

@@ -21,6 +21,7 @@ from pdl_ros.node.books import Books
 from pdl_ros.node.images import compressed_to_rgb, to_rgb
 from pdl_ros.node.inbox import Inbox
 from pdl_ros.node.parameters import NodeSettings
+from pdl_ros.node.wire import ImageView, view_image
 
 _DEPTHS = 8  # depth images that wait for their frame
 _DEPTH_SLOP = 50_000_000  # nanoseconds between a frame and its depth image
@@ -128,12 +129,17 @@ class CameraStream:
         `max_age` seconds (0: any age is fine). Raises PdlError for an image that cannot be read.
         """
         started = time.perf_counter()
-        message = deserialize_message(received.raw, self._kind)
+        compressed = self._kind is CompressedImage
+        message = (
+            deserialize_message(received.raw, CompressedImage)
+            if compressed
+            else view_image(received.raw)
+        )
         if max_age and self.age(message.header) > max_age:
             self.books.too_old += 1
             return None
         self._say_what_comes(message)
-        rgb = (compressed_to_rgb if self._kind is CompressedImage else to_rgb)(message)
+        rgb = compressed_to_rgb(message) if compressed else to_rgb(message)
         rgb = self.geometry.apply(rgb)
         return Frame(rgb, message.header, received.at, started, time.perf_counter())
 
@@ -145,12 +151,12 @@ class CameraStream:
                 f'{self.topic}: images are {kind!r}.', throttle_duration_sec=5.0
             )
 
-    def depth_of(self, frame: Frame) -> Image | None:
+    def depth_of(self, frame: Frame) -> ImageView | Image | None:
         """Return the depth image whose stamp is nearest to a frame's, within `_DEPTH_SLOP`."""
         stamp = frame.header.stamp.sec * 10**9 + frame.header.stamp.nanosec
         candidates = [(abs(at - stamp), raw) for at, raw in list(self._depths)]
         apart, raw = min(candidates, default=(_DEPTH_SLOP + 1, b''))
-        return deserialize_message(raw, Image) if apart <= _DEPTH_SLOP else None
+        return view_image(raw) if apart <= _DEPTH_SLOP else None
 
     def age(self, header: Any) -> float:
         """Return the seconds since a header's stamp, on the node's clock."""
