@@ -41,7 +41,9 @@ setup(
     packages=find_namespace_packages(
         include=['pdl_ros', 'pdl_ros.*'], exclude=['*.__pycache__', '*.__pycache__.*']
     ),
-    package_data={'': ['*.yaml', '*.json', '*.safetensors', '*.npz', '*.mp4', '*.png', '*.jpg', '*.xml']},
+    package_data={
+        '': ['*.yaml', '*.json', '*.safetensors', '*.npz', '*.mp4', '*.png', '*.jpg', '*.xml']
+    },
     python_requires='>=3.10,<3.13',
     install_requires=[
         'numba>=0.59',

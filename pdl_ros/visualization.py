@@ -7,17 +7,19 @@ time depends on the number of pixels only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
+from pdl_ros.fusion.compiled import compiled_inner, cores, share
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 
 CONTOUR_COLOR = (255, 255, 255)
 _GOLDEN = 0.618034  # steps of this part of a circle keep any few neighbours apart
+_STRIP = 32  # rows that a core draws at a time
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -32,21 +34,31 @@ def instances(panoptic: np.ndarray, label_set: LabelSet) -> np.ndarray:
 
 
 def overlay(
-    rgb: np.ndarray, panoptic: np.ndarray, label_set: LabelSet, alpha: float = 0.5
+    rgb: np.ndarray,
+    panoptic: np.ndarray,
+    label_set: LabelSet,
+    alpha: float = 0.5,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Blend the colours of `colorize` into the image and draw contours inside things.
 
     alpha: 0 shows the image, 1 the colours; contours are drawn at any alpha. Void shows the image.
+    out: a picture to draw in, of the image's shape and none of its memory.
     """
     if rgb.shape != (*panoptic.shape, 3):
         raise ValueError(f'image {rgb.shape} and labels {panoptic.shape} differ in size')
     if not 0.0 <= alpha <= 1.0:
         raise ValueError(f'alpha is {alpha}; it must be in 0..1')
-    picture = cv2.addWeighted(colorize(panoptic, label_set), alpha, rgb, 1.0 - alpha, 0.0)
-    void = panoptic == PANOPTIC_VOID
-    if void.any():
-        picture[void] = rgb[void]
-    picture[contours(panoptic, label_set)] = CONTOUR_COLOR
+    picture: np.ndarray = np.empty_like(rgb) if out is None else out
+    table, mask = _class_table(label_set), contours(panoptic, label_set)
+
+    def draw(start: int, stop: int) -> None:
+        rows = slice(start, stop)
+        colors = _look_up(panoptic[rows], table)
+        cv2.addWeighted(colors, alpha, rgb[rows], 1.0 - alpha, 0.0, dst=picture[rows])
+        _finish_overlay(rgb, panoptic, mask, picture, start, stop)
+
+    _in_strips(draw, len(rgb))
     return picture
 
 
@@ -56,20 +68,14 @@ def contours(panoptic: np.ndarray, label_set: LabelSet) -> np.ndarray:
     They are one pixel wide, and wider in pictures of more than 1000 rows. The edge of the picture
     is no contour.
     """
-    edge: np.ndarray = np.zeros(panoptic.shape, np.uint8)
-    across, down = panoptic[:, 1:] != panoptic[:, :-1], panoptic[1:] != panoptic[:-1]
-    edge[:, 1:] |= across
-    edge[:, :-1] |= across
-    edge[1:] |= down
-    edge[:-1] |= down
+    edge: np.ndarray = np.empty(panoptic.shape, np.uint8)
+    _in_strips(lambda start, stop: _find_edges(panoptic, edge, start, stop), len(edge))
     width = max(round(panoptic.shape[0] / 720), 1)
     if width > 1:
         edge = cv2.dilate(edge, np.ones((2 * width - 1, 2 * width - 1), np.uint8))
-    rows, columns = np.nonzero(edge)
-    thing = _thing_table(label_set).take(panoptic[rows, columns], mode='clip')
-    mask = np.zeros(panoptic.shape, bool)
-    mask[rows[thing], columns[thing]] = True
-    return mask
+    things = _thing_table(label_set)
+    _in_strips(lambda start, stop: _keep_things(panoptic, things, edge, start, stop), len(edge))
+    return edge.view(bool)
 
 
 def legend(label_set: LabelSet, columns: int = 1, cell: tuple[int, int] = (24, 180)) -> np.ndarray:
@@ -116,6 +122,53 @@ def contact_sheet(
             sheet[y : y + image.shape[0], x : x + width] = image
             y += height + gap
     return sheet
+
+
+def _in_strips(task: Callable[[int, int], None], rows: int) -> None:
+    """Call task(start, stop) for strips of rows, on all cores."""
+    share(
+        lambda strip, _: task(strip * _STRIP, min((strip + 1) * _STRIP, rows)),
+        -(-rows // _STRIP),
+        cores(),
+    )
+
+
+@compiled_inner
+def _find_edges(panoptic, edge, start, stop):  # type: ignore[no-untyped-def]
+    """Mark the pixels with another label beside, above or below them, 1 or 0."""
+    height, width = panoptic.shape
+    for y in range(start, stop):
+        row, out = panoptic[y], edge[y]
+        above, below = panoptic[max(y - 1, 0)], panoptic[min(y + 1, height - 1)]
+        for x in range(width):
+            out[x] = (row[x] != above[x]) | (row[x] != below[x])
+        for x in range(1, width):
+            out[x] |= row[x] != row[x - 1]
+        for x in range(width - 1):
+            out[x] |= row[x] != row[x + 1]
+
+
+@compiled_inner
+def _keep_things(panoptic, thing, edge, start, stop):  # type: ignore[no-untyped-def]
+    """Clear the marks of pixels that belong to no thing."""
+    last = len(thing) - 1
+    for y in range(start, stop):
+        for x in range(panoptic.shape[1]):
+            if edge[y, x]:
+                edge[y, x] = thing[min(max(panoptic[y, x], 0), last)]
+
+
+@compiled_inner
+def _finish_overlay(rgb, panoptic, contour, picture, start, stop):  # type: ignore[no-untyped-def]
+    """Draw the contours, and the image where nothing was found."""
+    red, green, blue = CONTOUR_COLOR
+    for y in range(start, stop):
+        for x in range(panoptic.shape[1]):
+            if contour[y, x]:
+                picture[y, x, 0], picture[y, x, 1], picture[y, x, 2] = red, green, blue
+            elif panoptic[y, x] == PANOPTIC_VOID:
+                for c in range(3):
+                    picture[y, x, c] = rgb[y, x, c]
 
 
 def _look_up(panoptic: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -6,15 +6,20 @@ A real node process over DDS; this process is its camera and its audience.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 import rclpy
 from rclpy.context import Context
@@ -26,6 +31,8 @@ from rich.table import Table
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from pdl_ros.bench.machine import in_own_process
+from pdl_ros.demo.sources import open_source
 from pdl_ros.errors import PdlError
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
 from pdl_ros.node.images import ImageWriter
@@ -36,25 +43,40 @@ EVERYTHING = (*LABELS, 'overlay', 'instances')
 _NAMESPACE = '/pdl_ros_bench'
 _PATIENCE = 300.0
 _WAITING = 10.0
+_PICTURES = 8
 _PIPELINE = ('preprocess_ms', 'network_ms', 'fusion_ms', 'readback_ms')
+_TRANSPORTS: dict[str, dict[str, str]] = {
+    'Fast DDS as it comes': {
+        'FASTDDS_BUILTIN_TRANSPORTS': 'DEFAULT',
+        'RMW_FASTRTPS_PUBLICATION_MODE': 'SYNCHRONOUS',
+    },
+    'with room for images': {},
+}
 
 
 def bench_node(
     height: int, width: int, frames: int, weights: str, rate: float = 30.0
 ) -> dict[str, Any]:
-    """Time `frames` frames of a size through a node with shipped weights, one after the other; then
-    a camera at `rate`, faster than the network, and what that costs a node that nobody listens to.
+    """Time `frames` drawn streets of a size through a node with shipped weights, one after the
+    other; then a camera at `rate`, faster than the network, and what that costs a node that nobody
+    listens to. All of it with Fast DDS as it comes, and as our processes set it.
     """
-    rows = [
-        {'outputs': name, **_time(outputs, height, width, frames, weights)}
-        for name, outputs in (('label images', LABELS), ('all', EVERYTHING))
-    ]
+    words = (height, width, frames, weights, rate)
     return {
         'size': [height, width],
         'weights': weights,
         'frames': frames,
-        'cases': rows,
         'rate_hz': rate,
+        'transports': {
+            name: in_own_process('pdl_ros.bench.node', name, *words) for name in _TRANSPORTS
+        },
+    }
+
+
+def _measure(height: int, width: int, frames: int, weights: str, rate: float) -> dict[str, Any]:
+    return {
+        'label images': _time(LABELS, height, width, frames, weights),
+        'all outputs': _time(EVERYTHING, height, width, frames, weights),
         'flooded': _flood(height, width, rate, weights),
         'unheard_cpu_percent': {
             'lazy' if lazy else 'not lazy': _wait(height, width, rate, weights, lazy)
@@ -64,25 +86,29 @@ def bench_node(
 
 
 def print_results(results: dict[str, Any]) -> None:
-    """Print a table of `bench_node`."""
+    """Print what `bench_node` found."""
     height, width = results['size']
-    columns = [name for name in results['cases'][0] if name != 'outputs']
-    table = Table('outputs', *columns, title=f'{height}×{width} rgb8, milliseconds, p50 / p95')
-    for row in results['cases']:
-        table.add_row(row['outputs'], *(f'{row[c][0]:.1f} / {row[c][1]:.1f}' for c in columns))
     console = Console()
-    console.print(table)
-    flooded, unheard = results['flooded'], results['unheard_cpu_percent']
-    console.print(
-        f'Camera at {results["rate_hz"]:.0f} Hz: {flooded["output_rate_hz"]:.1f} results a second, '
-        f'the pipeline alone could make {flooded["pipeline_rate_hz"]:.1f}; their age is '
-        f'{flooded["age_in_frames"][0]:.2f} / {flooded["age_in_frames"][1]:.2f} (p50 / p95) frames '
-        'of the pipeline.'
-    )
-    console.print(
-        'Nobody listening: '
-        + ', '.join(f'{percent:.1f} % of a core ({name})' for name, percent in unheard.items())
-    )
+    for name, found in results['transports'].items():
+        table = Table(name, 'label images', 'all outputs', caption='milliseconds, p50 / p95')
+        table.title = f'{height}×{width} rgb8'
+        for stage in found['label images']:
+            columns = (found[outputs][stage] for outputs in ('label images', 'all outputs'))
+            table.add_row(stage, *(f'{p50:.1f} / {p95:.1f}' for p50, p95 in columns))
+        console.print(table)
+        flooded = found['flooded']
+        console.print(
+            f'Camera at {results["rate_hz"]:.0f} Hz: {flooded["output_rate_hz"]:.1f} results a '
+            f'second, the pipeline alone could make {flooded["pipeline_rate_hz"]:.1f}; their age '
+            f'is {flooded["age_in_frames"][0]:.2f} / {flooded["age_in_frames"][1]:.2f} (p50 / p95) '
+            f'frames of the pipeline. {flooded["arrived_percent"]:.0f} % of them arrived whole, '
+            f'{flooded["arrival_ms"][0]:.0f} / {flooded["arrival_ms"][1]:.0f} ms after the stamp.'
+        )
+        unheard = found['unheard_cpu_percent'].items()
+        console.print(
+            'Nobody listening: '
+            + ', '.join(f'{percent:.1f} % of a core ({name})' for name, percent in unheard)
+        )
 
 
 class _Rig:
@@ -94,7 +120,7 @@ class _Rig:
         self.executor.add_node(node)
         self.camera = node.create_publisher(Image, 'image', QoSProfile(depth=5))
         self.timings: list[FrameTiming] = []
-        self.arrived = 0
+        self.arrivals: dict[float, list[float]] = defaultdict(list)
 
     def listen(self, outputs: tuple[str, ...]) -> None:
         for name in outputs:
@@ -103,7 +129,7 @@ class _Rig:
             )
             # Serialized: what the audience does with its messages is not the node's cost.
             self.node.create_subscription(
-                kind, f'panoptic_node/{topic}', self._count, QoSProfile(depth=5), raw=True
+                kind, f'panoptic_node/{topic}', self._note, QoSProfile(depth=5), raw=True
             )
         self.node.create_subscription(
             FrameTiming, 'panoptic_node/timing', self.timings.append, QoSProfile(depth=5)
@@ -120,7 +146,8 @@ class _Rig:
                 raise PdlError('The node gave no answer; its log is above.')
 
     def has(self, frames: int, outputs: int) -> bool:
-        return len(self.timings) >= frames and self.arrived >= frames * outputs
+        arrived = sum(map(len, self.arrivals.values()))
+        return len(self.timings) >= frames and arrived >= frames * outputs
 
     def spin(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -128,19 +155,21 @@ class _Rig:
             self.executor.spin_once(timeout_sec=0.01)
 
     def play(self, height: int, width: int, rate: float, seconds: float) -> None:
-        writer, picture = ImageWriter('rgb8'), _picture(height, width, 0)
+        writer, pictures = ImageWriter('rgb8'), itertools.cycle(_pictures(height, width))
         due = time.monotonic()
         end = due + seconds
         while due < end:
-            self.camera.publish(writer.fill(picture, self.stamp()))
+            self.camera.publish(writer.fill(next(pictures), self.stamp()))
             due += 1 / rate
             self.spin(max(due - time.monotonic(), 0))
 
     def stamp(self) -> Header:
         return Header(stamp=self.node.get_clock().now().to_msg())
 
-    def _count(self, _: bytes) -> None:
-        self.arrived += 1
+    def _note(self, raw: bytes) -> None:
+        sec, nanosec = struct.unpack_from('<iI', raw, 4)  # every message begins with its header
+        sent = sec + nanosec / 1e9
+        self.arrivals[sent].append(self.node.get_clock().now().nanoseconds / 1e9 - sent)
 
 
 @contextlib.contextmanager
@@ -149,7 +178,7 @@ def _rig(weights: str, **others: str) -> Iterator[_Rig]:
     arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
     command = [sys.executable, '-m', 'pdl_ros.node.main', '--ros-args', *arguments]
     make_room_for_images()
-    process = subprocess.Popen([*command, '-r', f'__ns:={_NAMESPACE}'])
+    process = subprocess.Popen([*command, '-r', f'__ns:={_NAMESPACE}'], stdout=sys.stderr)
     context = Context()
     rclpy.init(context=context)
     node = Node('bench', namespace=_NAMESPACE, context=context)
@@ -167,9 +196,9 @@ def _time(
 ) -> dict[str, tuple[float, float]]:
     with _rig(weights) as rig:
         rig.listen(outputs)
-        writer = ImageWriter('rgb8')
+        writer, pictures = ImageWriter('rgb8'), itertools.cycle(_pictures(height, width))
         for number in range(frames + 3):
-            rig.camera.publish(writer.fill(_picture(height, width, number), rig.stamp()))
+            rig.camera.publish(writer.fill(next(pictures), rig.stamp()))
             rig.until(partial(rig.has, number + 1, len(outputs)))
         timings = rig.timings[3:]  # the first ones are not settled
     columns = {
@@ -190,16 +219,21 @@ def _flood(height: int, width: int, rate: float, weights: str) -> dict[str, Any]
     with _rig(weights) as rig:
         rig.listen(LABELS)
         rig.play(height, width, rate, _WAITING)
+        rig.spin(1.0)
         timings = rig.timings[3:]
+        arrivals = rig.arrivals
     if len(timings) < 2:
         raise PdlError(f'{_WAITING:.0f} s gave {len(rig.timings)} results; take smaller frames.')
     pipeline = [sum(getattr(t, name) for name in _PIPELINE) for t in timings]
     stamps = [t.header.stamp.sec + t.header.stamp.nanosec / 1e9 for t in timings]
     engine = float(np.median(pipeline))
+    whole = [max(a) for a in map(arrivals.get, stamps) if a is not None and len(a) == len(LABELS)]
     return {
         'output_rate_hz': (len(timings) - 1) / (stamps[-1] - stamps[0]),
         'pipeline_rate_hz': 1e3 / engine,
         'age_in_frames': _spread([t.age_ms / engine for t in timings]),
+        'arrived_percent': 100 * len(whole) / len(timings),
+        'arrival_ms': _spread([1e3 * seconds for seconds in whole]),
     }
 
 
@@ -224,7 +258,13 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
-def _picture(height: int, width: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (-(-height // 32), -(-width // 32), 3), dtype=np.uint8)
-    return np.ascontiguousarray(coarse.repeat(32, 0).repeat(32, 1)[:height, :width])
+def _pictures(height: int, width: int) -> list[np.ndarray]:
+    streets = itertools.islice(open_source('scene'), _PICTURES)
+    return [cv2.resize(street, (width, height)) for street in streets]
+
+
+if __name__ == '__main__':
+    transport, height, width, frames, weights, rate = sys.argv[1:]
+    os.environ.update(_TRANSPORTS[transport])
+    found = _measure(int(height), int(width), int(frames), weights, float(rate))
+    print(json.dumps(found))

@@ -10,8 +10,6 @@ import numpy as np
 
 from pdl_ros.fusion.compiled import compiled, compiled_inner
 
-_STRIP = 16
-"""Columns turned at a time: as many as share a cache line."""
 _LONGEST = 7
 """Characters that a run length takes at most, of 5 bits each: 32 bits and a sign."""
 
@@ -27,9 +25,8 @@ def coco_masks(labels: np.ndarray, ids: Sequence[int] | np.ndarray) -> list[byte
     ids = np.asarray(ids, np.int64)
     row_of = np.full(max(labels.max(initial=0), ids.max(initial=0)) + 1, -1, np.int32)
     row_of[ids] = np.arange(len(ids))
-    first = np.concatenate([[0], np.cumsum(_count_runs(labels, row_of, len(ids)))])
-    starts, ends = np.empty((2, first[-1]), np.int64)
-    _find_runs(labels, row_of, first[:-1].copy(), starts, ends)
+    segments, starts, ends = _find_runs(labels, row_of)
+    first, starts, ends = _sort_runs(segments, starts, ends, len(ids))
     text = np.empty(_LONGEST * (2 * len(starts) + len(ids)), np.uint8)
     stops = np.empty(len(ids), np.int64)
     _compress(starts, ends, first, labels.size, text, stops)
@@ -55,53 +52,56 @@ def polygons(labels: np.ndarray, segment_id: int, box: Sequence[int]) -> list[np
     return [outline[:, 0] for outline in outlines]
 
 
-@compiled
-def _count_runs(labels, row_of, segments):
-    """Count each segment's runs in column-major order: pixels whose predecessor is another's."""
-    runs = np.zeros(segments, np.int64)
-    height, width = labels.shape
-    for y in range(height):
-        line, above = labels[y], labels[y - 1]
-        for x in range(width):
-            if y > 0:
-                before = above[x]
-            elif x > 0:
-                before = labels[height - 1, x - 1]  # the foot of the column to the left
-            else:
-                before = np.int32(-1)
-            if line[x] != before and row_of[line[x]] >= 0:
-                runs[row_of[line[x]]] += 1
-    return runs
+def _find_runs(labels, row_of):
+    """Return the segment, start and end of every run of a column's pixels, column by column.
 
-
-@compiled
-def _find_runs(labels, row_of, position, starts, ends):
-    """Write where runs start and end, column-major; position: (S,) where a segment writes next."""
-    height, width = labels.shape
-    turned = np.empty((_STRIP, height), np.int32)
-    current, begin = np.int32(-1), 0
-    for left in range(0, width, _STRIP):
-        columns = min(_STRIP, width - left)
-        for y in range(height):
-            line = labels[y, left : left + columns]
-            for x in range(columns):
-                turned[x, y] = line[x]
-        for x in range(columns):
-            column = turned[x]
-            for y in range(height):
-                if column[y] != current:
-                    here = (left + x) * height + y
-                    _close(row_of, current, begin, here, position, starts, ends)
-                    current, begin = column[y], here
-    _close(row_of, current, begin, labels.size, position, starts, ends)
+    The map is read in rows, as it lies in memory: once to count the runs of every column, once to
+    write them after those of the columns to the left.
+    """
+    counts = np.zeros(labels.shape[1], np.int64)
+    nothing = np.empty(0, np.int64)
+    _scan(labels, row_of, np.zeros_like(counts), counts, nothing, nothing, nothing)
+    total = int(counts.sum())
+    segments, starts, ends = np.empty((3, total), np.int64)
+    _scan(labels, row_of, np.zeros_like(counts), counts.cumsum() - counts, segments, starts, ends)
+    return segments, starts, ends
 
 
 @compiled_inner
-def _close(row_of, label, begin, end, position, starts, ends):
-    if label >= 0 and row_of[label] >= 0:
-        at = position[row_of[label]]
-        starts[at], ends[at] = begin, end
-        position[row_of[label]] = at + 1
+def _scan(labels, row_of, begin, position, segments, starts, ends):
+    """Move the position of a column on for each of its runs; write the run there, if there is room.
+
+    begin: (W,) zeros; where the run of each column began.
+    """
+    height, width = labels.shape
+    for y in range(1, height + 1):
+        above, below = labels[y - 1], labels[min(y, height - 1)]
+        for x in range(width):
+            if above[x] != below[x] or y == height:
+                segment = row_of[above[x]]
+                if segment >= 0:
+                    at = position[x]
+                    if at < len(segments):
+                        segments[at] = segment
+                        starts[at], ends[at] = x * height + begin[x], x * height + y
+                    position[x] = at + 1
+                begin[x] = y
+
+
+@compiled
+def _sort_runs(segments, starts, ends, count):
+    """Return where each segment's runs begin, and starts and ends, segment by segment."""
+    first = np.zeros(count + 1, np.int64)
+    for segment in segments:
+        first[segment + 1] += 1
+    first = np.cumsum(first)
+    position = first.copy()
+    sorted_starts, sorted_ends = np.empty_like(starts), np.empty_like(ends)
+    for run in range(len(segments)):
+        at = position[segments[run]]
+        sorted_starts[at], sorted_ends[at] = starts[run], ends[run]
+        position[segments[run]] = at + 1
+    return first, sorted_starts, sorted_ends
 
 
 @compiled_inner
@@ -113,12 +113,19 @@ def _compress(starts, ends, first, size, text, stops):
     for segment in range(len(stops)):
         end, counts = 0, 0
         others, own = 0, 0
-        for run in range(first[segment], first[segment + 1]):
-            gap, length = starts[run] - end, ends[run] - starts[run]
+        run = first[segment]
+        while run < first[segment + 1]:
+            start, stop = starts[run], ends[run]
+            run += 1
+            # From the foot of a column on at the head of the next.
+            while run < first[segment + 1] and starts[run] == stop:
+                stop = ends[run]
+                run += 1
+            gap, length = start - end, stop - start
             # The first three counts are written as they are.
             at = _write(gap - others if counts > 2 else gap, text, at)
             at = _write(length - own if counts > 1 else length, text, at)
-            others, own, end = gap, length, ends[run]
+            others, own, end = gap, length, stop
             counts += 2
         if end < size:
             at = _write(size - end - others if counts > 2 else size - end, text, at)

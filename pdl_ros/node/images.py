@@ -110,16 +110,20 @@ class ImageWriter:
 
     def fill(self, pixels: np.ndarray, header: Header) -> Image:
         """Return a message of (H, W) or (H, W, 3) pixels; values must fit the encoding's type."""
-        message = self._message
-        message.header = header
-        message.height, message.width = pixels.shape[:2]
-        message.step = message.width * self._channels * np.dtype(self._dtype).itemsize
-        size = message.step * message.height
-        if len(message.data) != size:
-            message.data = array('B', bytes(size))
-        view = np.frombuffer(message.data, self._dtype).reshape(pixels.shape)
+        message, view = self.blank(pixels.shape[0], pixels.shape[1], header)
         np.copyto(view, pixels, casting='unsafe')
         return message
+
+    def blank(self, height: int, width: int, header: Header) -> tuple[Image, np.ndarray]:
+        """Return a message of a size, and its (H, W) or (H, W, 3) pixels, to be written."""
+        message = self._message
+        message.header, message.height, message.width = header, height, width
+        message.step = width * self._channels * np.dtype(self._dtype).itemsize
+        size = message.step * height
+        if len(message.data) != size:
+            message.data = array('B', bytes(size))
+        shape = (height, width, self._channels)[: 2 + (self._channels > 1)]
+        return message, np.frombuffer(message.data, self._dtype).reshape(shape)
 
 
 class PngWriter:

@@ -49,8 +49,10 @@ class CameraOutputs:
         self._node, self._label_set, self._on_match = node, label_set, on_match
         prefix = f'~/{camera}/' if camera else '~/'
         encodings = {**_LABELS, 'panoptic': settings.panoptic_encoding, 'overlay': 'rgb8'}
+        self._overlay = ImageWriter('rgb8')
         self._writers: dict[str, ImageWriter | PngWriter] = {
-            name: ImageWriter(encoding) for name, encoding in encodings.items()
+            **{name: ImageWriter(encoding) for name, encoding in encodings.items()},
+            'overlay': self._overlay,
         }
         self._publishers: dict[str, Publisher] = {
             name: self._publisher(Image, f'{prefix}{name}/image') for name in encodings
@@ -113,10 +115,8 @@ class CameraOutputs:
         if settings.tracking:
             tracks = self._track(frame, result)
             result = _with_track_ids(result, tracks)
-        for name in (name for name in self._writers if name in demanded):
-            kind = name.partition('/')[0]
-            pixels = self._picture(kind, frame.rgb, result, settings.overlay_alpha)
-            self._publishers[name].publish(self._writers[name].fill(pixels, frame.header))
+        for name in (name for name in _LABELS if name in demanded):
+            self._publish_labels(name, name, result, frame.header)
         if 'instances' in demanded:
             encoding = '' if settings.mask_encoding == 'none' else settings.mask_encoding
             self._publishers['instances'].publish(
@@ -128,6 +128,11 @@ class CameraOutputs:
             )
         if 'points' in demanded:
             self._publish_points(stream, frame, result)
+        # What people look at comes after what machines wait for.
+        if 'overlay' in demanded:
+            self._publish_overlay(frame, result, settings.overlay_alpha)
+        for name in (name for name in _LABELS if f'{name}/compressed' in demanded):
+            self._publish_labels(f'{name}/compressed', name, result, frame.header)
         self._publish_camera_info(stream, frame, result)
         now = time.perf_counter()
         stream.books.published(frame.header.frame_id, now, now - frame.received_at)
@@ -155,15 +160,18 @@ class CameraOutputs:
             self._node.get_logger().info(f'Tracking starts anew: {tracks.reset}.')
         return tracks
 
-    def _picture(
-        self, name: str, rgb: np.ndarray, result: PanopticResult, alpha: float
-    ) -> np.ndarray:
-        if name != 'overlay':
-            return getattr(result, name).numpy()
+    def _publish_labels(self, topic: str, name: str, result: PanopticResult, header: Any) -> None:
+        pixels = getattr(result, name).numpy()
+        self._publishers[topic].publish(self._writers[topic].fill(pixels, header))
+
+    def _publish_overlay(self, frame: Frame, result: PanopticResult, alpha: float) -> None:
         height, width = result.panoptic.shape
+        rgb = frame.rgb
         if rgb.shape[:2] != (height, width):
             rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-        return overlay(rgb, result.panoptic.numpy(), self._label_set, alpha)
+        message, picture = self._overlay.blank(height, width, frame.header)
+        overlay(rgb, result.panoptic.numpy(), self._label_set, alpha, picture)
+        self._publishers['overlay'].publish(message)
 
     def _publish_points(self, stream: CameraStream, frame: Frame, result: PanopticResult) -> None:
         depth, info = stream.depth_of(frame), stream.camera_info
