@@ -20,6 +20,7 @@ from pdl_ros.labels.label_set import PANOPTIC_VOID
 CONTOUR_COLOR = (255, 255, 255)
 _GOLDEN = 0.618034  # steps of this part of a circle keep any few neighbours apart
 _STRIP = 32  # rows that a core draws at a time
+_GLANCE = 64  # pixels that are looked at together
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -162,13 +163,21 @@ def _keep_things(panoptic, thing, edge, start, stop):  # type: ignore[no-untyped
 def _finish_overlay(rgb, panoptic, contour, picture, start, stop):  # type: ignore[no-untyped-def]
     """Draw the contours, and the image where nothing was found."""
     red, green, blue = CONTOUR_COLOR
+    width = panoptic.shape[1]
     for y in range(start, stop):
-        for x in range(panoptic.shape[1]):
-            if contour[y, x]:
-                picture[y, x, 0], picture[y, x, 1], picture[y, x, 2] = red, green, blue
-            elif panoptic[y, x] == PANOPTIC_VOID:
-                for c in range(3):
-                    picture[y, x, c] = rgb[y, x, c]
+        for first in range(0, width, _GLANCE):
+            last = min(first + _GLANCE, width)
+            labels, marks = panoptic[y, first:last], contour[y, first:last]
+            rare = False
+            for x in range(len(labels)):
+                rare |= marks[x] | (labels[x] == PANOPTIC_VOID)
+            if rare:
+                for x in range(first, last):
+                    if contour[y, x]:
+                        picture[y, x, 0], picture[y, x, 1], picture[y, x, 2] = red, green, blue
+                    elif panoptic[y, x] == PANOPTIC_VOID:
+                        for c in range(3):
+                            picture[y, x, c] = rgb[y, x, c]
 
 
 def _look_up(panoptic: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -112,12 +112,18 @@ def print_results(results: dict[str, Any]) -> None:
 
 
 class _Rig:
-    """A node process, its camera, and subscriptions to some of its outputs."""
+    """A node process, its camera, and subscriptions to some of its outputs.
 
-    def __init__(self, process: subprocess.Popen[bytes], node: Node, context: Context) -> None:
-        self.process, self.node = process, node
+    `audience` receives the outputs; who takes them from DDS, and when, is up to its executor.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], node: Node, audience: Node, context: Context
+    ) -> None:
+        self.process, self.node, self.audience = process, node, audience
         self.executor = SingleThreadedExecutor(context=context)
         self.executor.add_node(node)
+        self.listener = SingleThreadedExecutor(context=context)
         self.camera = node.create_publisher(Image, 'image', QoSProfile(depth=5))
         self.timings: list[FrameTiming] = []
         self.arrivals: dict[float, list[float]] = defaultdict(list)
@@ -127,8 +133,7 @@ class _Rig:
             kind, topic = (
                 (PanopticInstanceArray, name) if name == 'instances' else (Image, f'{name}/image')
             )
-            # Serialized: what the audience does with its messages is not the node's cost.
-            self.node.create_subscription(
+            self.audience.create_subscription(
                 kind, f'panoptic_node/{topic}', self._note, QoSProfile(depth=5), raw=True
             )
         self.node.create_subscription(
@@ -145,9 +150,16 @@ class _Rig:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise PdlError('The node gave no answer; its log is above.')
 
-    def has(self, frames: int, outputs: int) -> bool:
-        arrived = sum(map(len, self.arrivals.values()))
-        return len(self.timings) >= frames and arrived >= frames * outputs
+    def segmented(self, frames: int) -> bool:
+        return len(self.timings) >= frames
+
+    def take(self, messages: int) -> None:
+        """Take all messages that have come, and wait for those that have not."""
+        end = time.monotonic() + _PATIENCE
+        while sum(map(len, self.arrivals.values())) < messages:
+            self.listener.spin_once(timeout_sec=0.01)
+            if time.monotonic() > end:
+                raise PdlError('Messages of the node did not arrive.')
 
     def spin(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -181,12 +193,15 @@ def _rig(weights: str, **others: str) -> Iterator[_Rig]:
     process = subprocess.Popen([*command, '-r', f'__ns:={_NAMESPACE}'], stdout=sys.stderr)
     context = Context()
     rclpy.init(context=context)
-    node = Node('bench', namespace=_NAMESPACE, context=context)
+    node, audience = (
+        Node(name, namespace=_NAMESPACE, context=context) for name in ('bench', 'audience')
+    )
     try:
-        yield _Rig(process, node, context)
+        yield _Rig(process, node, audience, context)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
+        audience.destroy_node()
         node.destroy_node()
         rclpy.try_shutdown(context=context)
 
@@ -196,10 +211,13 @@ def _time(
 ) -> dict[str, tuple[float, float]]:
     with _rig(weights) as rig:
         rig.listen(outputs)
+        rig.listener.add_node(rig.audience)
         writer, pictures = ImageWriter('rgb8'), itertools.cycle(_pictures(height, width))
         for number in range(frames + 3):
             rig.camera.publish(writer.fill(next(pictures), rig.stamp()))
-            rig.until(partial(rig.has, number + 1, len(outputs)))
+            rig.until(partial(rig.segmented, number + 1))
+            # Not before: what the audience does with its messages is not the node's cost.
+            rig.take((number + 1) * len(outputs))
         timings = rig.timings[3:]  # the first ones are not settled
     columns = {
         'queue': [t.queue_age_ms for t in timings],
@@ -218,6 +236,7 @@ def _flood(height: int, width: int, rate: float, weights: str) -> dict[str, Any]
     """Say how many results come of a camera at `rate`, and how old, in frames of the pipeline."""
     with _rig(weights) as rig:
         rig.listen(LABELS)
+        rig.executor.add_node(rig.audience)
         rig.play(height, width, rate, _WAITING)
         rig.spin(1.0)
         timings = rig.timings[3:]

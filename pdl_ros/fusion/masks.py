@@ -25,8 +25,7 @@ def coco_masks(labels: np.ndarray, ids: Sequence[int] | np.ndarray) -> list[byte
     ids = np.asarray(ids, np.int64)
     row_of = np.full(max(labels.max(initial=0), ids.max(initial=0)) + 1, -1, np.int32)
     row_of[ids] = np.arange(len(ids))
-    segments, starts, ends = _find_runs(labels, row_of)
-    first, starts, ends = _sort_runs(segments, starts, ends, len(ids))
+    first, starts, ends = _find_runs(labels, row_of, len(ids))
     text = np.empty(_LONGEST * (2 * len(starts) + len(ids)), np.uint8)
     stops = np.empty(len(ids), np.int64)
     _compress(starts, ends, first, labels.size, text, stops)
@@ -52,56 +51,62 @@ def polygons(labels: np.ndarray, segment_id: int, box: Sequence[int]) -> list[np
     return [outline[:, 0] for outline in outlines]
 
 
-def _find_runs(labels, row_of):
-    """Return the segment, start and end of every run of a column's pixels, column by column.
-
-    The map is read in rows, as it lies in memory: once to count the runs of every column, once to
-    write them after those of the columns to the left.
+def _find_runs(labels, row_of, segments):
+    """Return where each segment's runs begin, and starts and ends in column-major order, segment by
+    segment. A run ends at the foot of its column, though the next may begin with the same label.
     """
-    counts = np.zeros(labels.shape[1], np.int64)
-    nothing = np.empty(0, np.int64)
-    _scan(labels, row_of, np.zeros_like(counts), counts, nothing, nothing, nothing)
-    total = int(counts.sum())
-    segments, starts, ends = np.empty((3, total), np.int64)
-    _scan(labels, row_of, np.zeros_like(counts), counts.cumsum() - counts, segments, starts, ends)
-    return segments, starts, ends
+    height, width = labels.shape
+    room, found = 0, 16 * width
+    while found > room:  # rarely twice
+        room = found
+        runs = np.empty((room, 4), np.int32)
+        found = _scan(labels, row_of, np.zeros(width, np.int32), runs)
+    runs = runs[:found]
+    runs = runs[_order(runs[:, 1], np.zeros(width + 1, np.int64))]
+    first = np.zeros(segments + 1, np.int64)
+    column, start, end = runs[_order(runs[:, 0], first), 1:].T.astype(np.int64)
+    return first, column * height + start, column * height + end
 
 
 @compiled_inner
-def _scan(labels, row_of, begin, position, segments, starts, ends):
-    """Move the position of a column on for each of its runs; write the run there, if there is room.
+def _scan(labels, row_of, begin, runs):
+    """Write the segment, column, first and last row + 1 of every run of a column's pixels, as far
+    as there is room; return how many runs there are.
 
-    begin: (W,) zeros; where the run of each column began.
+    The map is read in rows, as it lies in memory. begin: (W,) zeros; where each column's run began.
     """
     height, width = labels.shape
+    found = 0
     for y in range(1, height + 1):
         above, below = labels[y - 1], labels[min(y, height - 1)]
         for x in range(width):
             if above[x] != below[x] or y == height:
                 segment = row_of[above[x]]
                 if segment >= 0:
-                    at = position[x]
-                    if at < len(segments):
-                        segments[at] = segment
-                        starts[at], ends[at] = x * height + begin[x], x * height + y
-                    position[x] = at + 1
+                    if found < len(runs):
+                        run = runs[found]
+                        run[0], run[1], run[2], run[3] = segment, x, begin[x], y
+                    found += 1
                 begin[x] = y
+    return found
 
 
 @compiled
-def _sort_runs(segments, starts, ends, count):
-    """Return where each segment's runs begin, and starts and ends, segment by segment."""
-    first = np.zeros(count + 1, np.int64)
-    for segment in segments:
-        first[segment + 1] += 1
-    first = np.cumsum(first)
+def _order(keys, first):
+    """Return the order that sorts keys and leaves equal ones as they are; note where each begins.
+
+    first: (keys + 1,) zeros.
+    """
+    for key in keys:
+        first[key + 1] += 1
+    for key in range(1, len(first)):
+        first[key] += first[key - 1]
     position = first.copy()
-    sorted_starts, sorted_ends = np.empty_like(starts), np.empty_like(ends)
-    for run in range(len(segments)):
-        at = position[segments[run]]
-        sorted_starts[at], sorted_ends[at] = starts[run], ends[run]
-        position[segments[run]] = at + 1
-    return first, sorted_starts, sorted_ends
+    order = np.empty(len(keys), np.int64)
+    for at in range(len(keys)):
+        order[position[keys[at]]] = at
+        position[keys[at]] += 1
+    return order
 
 
 @compiled_inner

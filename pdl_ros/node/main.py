@@ -42,10 +42,10 @@ def main(arguments: list[str] | None = None) -> None:
             break
         except Exception as error:  # a callback that fails must not take the others with it
             node.get_logger().error(f'{type(error).__name__}: {error}', throttle_duration_sec=5.0)
-    if node.stop(0.8):
-        executor.shutdown(timeout_sec=0.1)
-        node.destroy_node()
-        rclpy.try_shutdown()
+    node.stop(0.8)
+    executor.shutdown(timeout_sec=0.1)
+    node.destroy_node()
+    rclpy.try_shutdown()
     # Python's own way out takes PyTorch and DDS apart piece by piece: 3 s on a loaded machine (main
     # was done after 0.03). And where the worker still computes a frame, it would wait for that too.
     sys.stdout.flush()

@@ -201,6 +201,12 @@ class PanopticNode(LifecycleNodeMixin, Node):
             # What the network freed lies in the allocator's lists; the system gets it back so.
             ctypes.CDLL(None).malloc_trim(0)
 
+    def destroy_node(self) -> None:
+        """Leave DDS."""
+        super().destroy_node()
+        # It holds on to the node, and so to what DDS keeps of it, which outlives this process.
+        self._state_machine.destroy_when_not_in_use()
+
     # --- parameters -------------------------------------------------------------------------------
 
     def _check_parameters(self, changes: list[Any]) -> Any:

@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import PanopticResult
+from pdl_ros.fusion.compiled import cores, share
 from pdl_ros.labels import LabelSet
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
 from pdl_ros.node import messages
@@ -115,8 +116,9 @@ class CameraOutputs:
         if settings.tracking:
             tracks = self._track(frame, result)
             result = _with_track_ids(result, tracks)
-        for name in (name for name in _LABELS if name in demanded):
-            self._publish_labels(name, name, result, frame.header)
+        self._publish_labels(
+            [(name, name) for name in _LABELS if name in demanded], result, frame.header
+        )
         if 'instances' in demanded:
             encoding = '' if settings.mask_encoding == 'none' else settings.mask_encoding
             self._publishers['instances'].publish(
@@ -131,8 +133,10 @@ class CameraOutputs:
         # What people look at comes after what machines wait for.
         if 'overlay' in demanded:
             self._publish_overlay(frame, result, settings.overlay_alpha)
-        for name in (name for name in _LABELS if f'{name}/compressed' in demanded):
-            self._publish_labels(f'{name}/compressed', name, result, frame.header)
+        compressed = [(f'{name}/compressed', name) for name in _LABELS]
+        self._publish_labels(
+            [pair for pair in compressed if pair[0] in demanded], result, frame.header
+        )
         self._publish_camera_info(stream, frame, result)
         now = time.perf_counter()
         stream.books.published(frame.header.frame_id, now, now - frame.received_at)
@@ -160,9 +164,19 @@ class CameraOutputs:
             self._node.get_logger().info(f'Tracking starts anew: {tracks.reset}.')
         return tracks
 
-    def _publish_labels(self, topic: str, name: str, result: PanopticResult, header: Any) -> None:
-        pixels = getattr(result, name).numpy()
-        self._publishers[topic].publish(self._writers[topic].fill(pixels, header))
+    def _publish_labels(
+        self, pairs: list[tuple[str, str]], result: PanopticResult, header: Any
+    ) -> None:
+        """Publish label maps of a result; pairs: of a publisher's name and a map's."""
+        filled: dict[int, Any] = {}
+
+        def fill(item: int, _: int) -> None:
+            publisher, name = pairs[item]
+            filled[item] = self._writers[publisher].fill(getattr(result, name).numpy(), header)
+
+        share(fill, len(pairs), cores())
+        for item, (publisher, _) in enumerate(pairs):
+            self._publishers[publisher].publish(filled[item])
 
     def _publish_overlay(self, frame: Frame, result: PanopticResult, alpha: float) -> None:
         height, width = result.panoptic.shape

@@ -165,8 +165,12 @@ class Harness:
         self.node.destroy_node()
         rclpy.try_shutdown(context=self.context)
         if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            self.process.send_signal(signal.SIGINT)  # killed, it would leave its shared memory
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
 
 
 def spawn(parameters: dict[str, Any], log: Path, domain: int) -> subprocess.Popen[str]:
