@@ -66,7 +66,7 @@ def main() -> None:
 @app.command()
 def demo(
     source: Annotated[
-        str, typer.Option(help='clip, scene, a video or image file, or a folder.')
+        str, typer.Option(help='clip, scene, a video or image file, a folder or a rosbag.')
     ] = 'clip',
     weights: Annotated[
         str, typer.Option(help='Shipped variant or checkpoint file; empty: what fits the source.')
@@ -84,7 +84,9 @@ def demo(
 
 @app.command()
 def infer(
-    source: Annotated[str, typer.Argument(help='An image, a video or a folder of images.')],
+    source: Annotated[
+        str, typer.Argument(help='An image, a video, a folder of images or a rosbag.')
+    ],
     out: Annotated[Path, typer.Option('--out', '-o', help='Folder for the results.')] = Path(
         'output'
     ),

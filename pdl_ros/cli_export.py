@@ -51,7 +51,8 @@ def tensorrt(
     width: Annotated[int | None, typer.Option(min=1, help='Fixed input width.')] = None,
     batch: Annotated[int, typer.Option(min=1, help='Most images at a time.')] = 1,
     calibrate: Annotated[
-        str, typer.Option(help='For int8: a folder of images like those to come, or a video.')
+        str,
+        typer.Option(help='For int8: a folder of images like those to come, a video or a rosbag.'),
     ] = '',
     device: Annotated[str, typer.Option(help='cuda or cuda:N.')] = 'cuda',
 ) -> None:

@@ -1,4 +1,4 @@
-"""Where the demo's frames come from: the clip, the drawn street, a file or a folder."""
+"""Where frames come from: the clip, the drawn street, a file, a folder or a rosbag."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pdl_ros.bags import ImageTopic, is_bag
 from pdl_ros.datasets.images import IMAGE_SUFFIXES, read_rgb
 from pdl_ros.demo.scene import FPS, Scene
 from pdl_ros.errors import PdlError
@@ -42,9 +43,10 @@ class Source:
 
 
 def open_source(source: str) -> Source:
-    """Open ``clip``, ``scene``, a video file, an image file, or a folder of images.
+    """Open ``clip``, ``scene``, a video file, an image file, a folder of images, or a rosbag.
 
-    The two words win over files of that name; write ``./clip`` for a file.
+    The two words win over files of that name; write ``./clip`` for a file. A rosbag with several
+    image topics is followed by one of them: ``drive.mcap:/front/image``.
     """
     if source == 'clip':
         whole = _video(_clip(), 'clip')
@@ -55,12 +57,17 @@ def open_source(source: str) -> Source:
     if source == 'scene':
         return Source('scene', FPS, None, _scene_frames)
     path = Path(source).expanduser()
+    bag, colon, topic = source.rpartition(':/')
+    if colon and is_bag(Path(bag).expanduser()):
+        return _bag(Path(bag).expanduser(), f'/{topic}')
+    if is_bag(path):
+        return _bag(path)
     if path.is_dir():
         return _folder(path)
     if not path.is_file():
         raise PdlError(
             f"No file or folder {source!r}; a source is 'clip', 'scene', a video, an "
-            'image or a folder of images.'
+            'image, a folder of images or a rosbag.'
         )
     if path.suffix.lower() in IMAGE_SUFFIXES:
         image = read_rgb(path)
@@ -86,6 +93,11 @@ def _scene_frames() -> Iterator[np.ndarray]:
     while True:
         yield scene.frame(index).image
         index += 1
+
+
+def _bag(path: Path, topic: str = '') -> Source:
+    images = ImageTopic.open(path, topic)
+    return Source(images.topic, images.rate, images.count, lambda: iter(images))
 
 
 def _folder(path: Path) -> Source:

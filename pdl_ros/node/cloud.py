@@ -11,9 +11,9 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.encodings import Plane
+from pdl_ros.imaging.encodings import Plane
+from pdl_ros.imaging.raw import planes_of
 from pdl_ros.node.geometry import image_size, pinhole
-from pdl_ros.node.images import planes_of
 
 # 20 bytes a point, every field on a multiple of its size, little-endian on every machine. `rgb` is
 # 0x00RRGGBB in the bits of a float32, as PCL and RViz expect it under that name.

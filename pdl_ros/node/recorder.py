@@ -13,9 +13,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from pdl_ros.imaging.raw import to_rgb
 from pdl_ros.labels import LabelClass, LabelSet
 from pdl_ros.msg import FrameTiming, LabelInfo, PanopticInstanceArray
-from pdl_ros.node.images import to_rgb
 
 # Frames of which something is missing: the results of a slow node, or its labels, which may come
 # seconds after the first results. At 30 Hz this is 3 s.

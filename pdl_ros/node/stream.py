@@ -17,8 +17,9 @@ from rclpy.serialization import deserialize_message
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from pdl_ros.imaging.compressed import compressed_to_rgb
+from pdl_ros.imaging.raw import to_rgb
 from pdl_ros.node.books import Books
-from pdl_ros.node.images import compressed_to_rgb, to_rgb
 from pdl_ros.node.inbox import Inbox
 from pdl_ros.node.parameters import NodeSettings
 from pdl_ros.node.wire import ImageView, view_image
@@ -130,7 +131,7 @@ class CameraStream:
         """
         started = time.perf_counter()
         compressed = self._kind is CompressedImage
-        message = (
+        message: Any = (
             deserialize_message(received.raw, CompressedImage)
             if compressed
             else view_image(received.raw)

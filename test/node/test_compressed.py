@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import CompressedImage, Image
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.images import compressed_to_rgb, to_rgb
+from pdl_ros.imaging.compressed import compressed_to_rgb
+from pdl_ros.imaging.raw import to_rgb
 
 PNG = b'\x89PNG\r\n\x1a\n'
 GREY, COLOR, WITH_ALPHA = 0, 2, 6

@@ -17,8 +17,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.encodings import ENCODINGS
-from pdl_ros.node.images import ImageWriter, to_rgb
+from pdl_ros.imaging.encodings import ENCODINGS
+from pdl_ros.imaging.raw import to_rgb
+from pdl_ros.node.images import ImageWriter
 
 CHANNELS = {
     'rgb': [0, 1, 2],

@@ -12,7 +12,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.images import to_rgb
+from pdl_ros.imaging.raw import to_rgb
 from pdl_ros.node.parameters import TABLE
 
 from .harness import running

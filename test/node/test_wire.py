@@ -13,7 +13,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.images import to_rgb
+from pdl_ros.imaging.raw import to_rgb
 from pdl_ros.node.wire import view_image
 
 _NAMES = st.text(st.characters(blacklist_characters='\0', blacklist_categories=['Cs']), max_size=40)

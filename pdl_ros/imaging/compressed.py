@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import CompressedImage
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.encodings import ENCODINGS, demosaic, refusal
+from pdl_ros.imaging.encodings import ENCODINGS, demosaic, refusal
 
 MAX_PIXELS = 1 << 26
 """Images of more pixels are not decoded: 8192x8192 of them take 200 MB, from a file of any size."""
@@ -20,7 +20,16 @@ _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame, of
 _SCAN = 0xDA
 
 
-def compressed_to_rgb(message: CompressedImage, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+class CompressedPicture(Protocol):
+    """The fields of a sensor_msgs/CompressedImage that are read."""
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def data(self) -> Any: ...
+
+
+def compressed_to_rgb(message: CompressedPicture, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode a JPEG or PNG message to (H, W, 3) uint8 RGB.
 
     `format` may be that of image_transport (`rgb8; jpeg compressed bgr8`), a driver's short word

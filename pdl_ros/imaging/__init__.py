@@ -1,0 +1,1 @@
+"""What cameras put into messages, as RGB; needs no ROS."""
