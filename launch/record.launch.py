@@ -8,22 +8,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
     IncludeLaunchDescription,
     OpaqueFunction,
+    SetLaunchConfiguration,
     Shutdown,
 )
 from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
 
 from launch import Action, LaunchContext, LaunchDescription
 
-IMAGES = ('panoptic', 'semantic', 'instance', 'overlay')
+LABELS = ('panoptic', 'semantic', 'instance')
+IMAGES = (*LABELS, 'overlay')
 HUMBLE = os.environ.get('ROS_DISTRO') == 'humble'
 NAMES = ('output', 'record_camera', 'labels', 'storage', 'transport', 'use_sim_time')
 RESOLVED = ('panoptic_node', 'panoptic_inputs')  # full names, set by panoptic.launch.py
@@ -57,8 +57,8 @@ def generate_launch_description() -> LaunchDescription:
                 'labels',
                 default_value='raw',
                 choices=['raw', 'png'],
-                description='Record images as they are, or as PNG, which needs '
-                'image_transport_plugins. Both are exact.',
+                description='Record label images as they are, or as the PNG that the node makes. '
+                'Both are exact.',
             ),
             declare(
                 'storage',
@@ -73,8 +73,10 @@ def generate_launch_description() -> LaunchDescription:
     )
 
 
-def check(context: LaunchContext) -> None:
-    """Refuse wrong arguments while nothing runs yet: launch leaves a starting process behind."""
+def check(context: LaunchContext) -> list[Action]:
+    """Refuse wrong arguments while nothing runs yet: launch leaves a starting process behind.
+    Return what the node must be told.
+    """
     images = names('record_images', context)
     unknown = sorted(set(images) - set(IMAGES))
     if unknown or not images:
@@ -84,18 +86,21 @@ def check(context: LaunchContext) -> None:
     output = LaunchConfiguration('output').perform(context)
     if output and Path(output).exists():
         raise RuntimeError(f'output: {output} exists already; name a new folder')
-    if LaunchConfiguration('labels').perform(context) == 'png':
-        get_package_prefix('image_transport')
+    png = LaunchConfiguration('labels').perform(context) == 'png'
+    return [SetLaunchConfiguration('compressed_labels', 'true')] if png else []
 
 
 def make_recorder(context: LaunchContext) -> list[Action]:
-    """Return ros2 bag record, and for PNGs one republisher for each image."""
+    """Return ros2 bag record."""
     value = {name: LaunchConfiguration(name).perform(context) for name in (*NAMES, *RESOLVED)}
     png = value['labels'] == 'png'
     node = value['panoptic_node']
     results = [f'{node}/{name}' for name in names('cameras', context)] or [node]
-    pictures = [f'{r}/{name}/image' for r in results for name in names('record_images', context)]
-    topics = [f'{topic}/compressed' if png else topic for topic in pictures]
+    topics = [
+        f'{result}/{name}/image{"/compressed" if png and name in LABELS else ""}'
+        for result in results
+        for name in names('record_images', context)
+    ]
     topics += [f'{result}/{name}' for result in results for name in ('instances', 'timing')]
     topics += [f'{node}/label_info', '/diagnostics']
     if value['record_camera'] == 'true':
@@ -117,7 +122,7 @@ def make_recorder(context: LaunchContext) -> list[Action]:
         sigterm_timeout=FLUSH_TIMEOUT,
         on_exit=end,
     )
-    return [recorder, *(republish(topic) for topic in (pictures if png else []))]
+    return [recorder]
 
 
 def names(argument: str, context: LaunchContext) -> list[str]:
@@ -129,22 +134,3 @@ def names(argument: str, context: LaunchContext) -> list[str]:
 def end(_: ProcessExited, context: LaunchContext) -> list[Action]:
     """End the node with its recording, unless it is just ending."""
     return [] if context.is_shutdown else [Shutdown(reason='the recording ended')]
-
-
-def republish(topic: str) -> Node:
-    """Return a node that publishes an image as PNG too, as long as somebody wants it."""
-    share = Path(get_package_share_directory('pdl_ros'))
-    return Node(
-        package='image_transport',
-        executable='republish',
-        name=topic.strip('/').replace('/', '_'),
-        namespace='/',
-        output='screen',
-        # Humble takes the transports as arguments, later ones as parameters.
-        arguments=['raw', 'compressed'] if HUMBLE else [],
-        parameters=[
-            str(share / 'config' / 'image_transport' / 'png.yaml'),
-            {'in_transport': 'raw', 'out_transport': 'compressed'},
-        ],
-        remappings=[('in', topic), ('out/compressed', f'{topic}/compressed')],
-    )

@@ -74,6 +74,17 @@ def bench_engines(
         json_file.write_text(json.dumps(results, indent=1) + '\n')
 
 
+@bench.command('chart')
+def bench_chart(
+    reports: Annotated[list[Path], typer.Argument(help='What `bench engines --json` wrote.')],
+    out: Annotated[Path, typer.Option('-o', '--out', help='The PNG file.')] = Path('engines.png'),
+) -> None:
+    """Draw reports of `bench engines` side by side."""
+    from pdl_ros.bench.chart import draw_chart
+
+    draw_chart(reports, out)
+
+
 @bench.command('node')
 def bench_node(
     height: Annotated[int, typer.Option(help='Height of the frames.')] = 1024,

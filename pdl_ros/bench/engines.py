@@ -16,14 +16,17 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from pdl_ros import __version__
 from pdl_ros.bench.machine import in_own_process, processor
 from pdl_ros.bench.published import fuse_as_published
+from pdl_ros.bench.streets import STRIDE, street_heads
 from pdl_ros.demo.sources import open_source
 from pdl_ros.engines import EngineSettings, pick_device
 from pdl_ros.errors import PdlError
 from pdl_ros.network import checkpoints
+from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant, get_variant
 from pdl_ros.pipeline import Segmenter, StageTimes, default_fusion
@@ -31,6 +34,7 @@ from pdl_ros.preprocessing import Preprocessor, network_size, padded_size
 
 PUBLISHED = 'published'
 ENGINES = (PUBLISHED, 'torch fp32', 'torch bf16', 'onnx fp32', 'onnx bf16')
+INSTANCES = 60  # that an untrained network is given to fuse
 _ROUNDS = 2  # every engine runs twice, in turns, so that a busy minute does not hit one alone
 
 Run = Callable[[np.ndarray], StageTimes]
@@ -94,16 +98,16 @@ def print_results(results: dict[str, Any]) -> None:
 def measure(variant: str, engine: str, height: int, width: int, frames: int) -> dict[str, Any]:
     """Time one engine in this process: drawn streets of a size, after one warm-up at that size.
 
-    Variants without shipped weights get random ones, which show no instances: their fusion has
-    little to do.
+    Variants without shipped weights get random ones, which see nothing. What is fused then are the
+    heads of a drawn street with INSTANCES instances, in place of the network's own.
     """
     pictures = [
         cv2.resize(frame, (width, height))
         for frame in itertools.islice(iter(open_source('scene')), min(frames, 8) + 1)
     ]
-    network, found = _network(variant)
+    network, found, trained = _network(variant)
     prepare = _published if engine == PUBLISHED else _engine
-    run = prepare(network, found, engine)
+    run = prepare(network, found, engine, trained)
     run(np.zeros_like(pictures[0]))
     rows, first = [], 0.0
     for number in range(frames + 1):
@@ -117,22 +121,45 @@ def measure(variant: str, engine: str, height: int, width: int, frames: int) -> 
     return {'rows': rows, 'first_ms': first}
 
 
-def _network(name: str) -> tuple[PanopticDeepLab, Variant]:
+def _network(name: str) -> tuple[PanopticDeepLab, Variant, bool]:
+    """Return a network, and whether it was trained."""
     try:
-        return checkpoints.load(name)
+        return *checkpoints.load(name), True
     except PdlError:
         torch.manual_seed(0)
         variant = get_variant(name)
-        return PanopticDeepLab(variant).eval(), variant
+        return PanopticDeepLab(variant).eval(), variant, False
 
 
-def _engine(network: PanopticDeepLab, variant: Variant, engine: str) -> Run:
+class _Blind:
+    """A network, or an engine, that works as ever and then tells of a drawn street."""
+
+    def __init__(self, works: Any, variant: Variant) -> None:
+        self._works, self._label_set = works, variant.label_set
+        self._street: HeadOutputs | None = None
+
+    def __call__(self, images: Tensor) -> HeadOutputs:
+        heads = self._works(images)
+        if self._street is None:
+            height, width = heads.semantic.shape[-2:]
+            size = height * STRIDE, width * STRIDE
+            self._street = street_heads(size, INSTANCES, self._label_set)
+        return self._street
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._works, name)
+
+
+def _engine(network: PanopticDeepLab, variant: Variant, engine: str, trained: bool) -> Run:
     name, precision = engine.split()
     segmenter = Segmenter(network, variant, 'cpu', engine=EngineSettings(name, precision))
+    if not trained:
+        segmenter.engine = _Blind(segmenter.engine, variant)
     return lambda frame: segmenter.timed(frame)[1]
 
 
-def _published(network: PanopticDeepLab, variant: Variant, _: str) -> Run:
+def _published(plain: PanopticDeepLab, variant: Variant, _: str, trained: bool) -> Run:
+    network = plain if trained else _Blind(plain, variant)
     preprocess, settings = Preprocessor(variant, pick_device('cpu')), default_fusion(variant)
 
     @torch.inference_mode()

@@ -181,38 +181,19 @@ CASES = {
     ),
     'a recording of several cameras as PNG': Case(
         'record.launch.py',
-        {'labels': 'png', 'cameras': 'front,left', 'record_images': 'semantic'},
+        {'labels': 'png', 'cameras': 'front,left', 'record_images': 'semantic,overlay'},
         [
-            node({**CAMVID, 'cameras': ['front', 'left']}),
+            node({**CAMVID, 'cameras': ['front', 'left'], 'compressed_labels': True}),
             record(
                 [
                     '/panoptic_node/front/semantic/image/compressed',
+                    '/panoptic_node/front/overlay/image',
                     '/panoptic_node/left/semantic/image/compressed',
+                    '/panoptic_node/left/overlay/image',
                     *results('/panoptic_node/front'),
                     *results('/panoptic_node/left'),
                     *('/panoptic_node/label_info', '/diagnostics'),
                 ]
-            ),
-            *(
-                Process(
-                    'image_transport/republish',
-                    [],
-                    {
-                        'out.compressed.format': 'png',
-                        'out.compressed.png_level': 1,
-                        'out.format': 'png',
-                        'out.png_level': 1,
-                        'in_transport': 'raw',
-                        'out_transport': 'compressed',
-                    },
-                    {
-                        '__node': f'panoptic_node_{camera}_semantic_image',
-                        '__ns': '/',
-                        'in': f'/panoptic_node/{camera}/semantic/image',
-                        'out/compressed': f'/panoptic_node/{camera}/semantic/image/compressed',
-                    },
-                )
-                for camera in ('front', 'left')
             ),
         ],
     ),
