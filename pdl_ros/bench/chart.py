@@ -64,8 +64,8 @@ def _draw(axes: Any, title: str, cases: list[dict[str, Any]]) -> None:
         axes.barh(names, times, left=left, color=color, height=0.7)
         left = [a + b for a, b in zip(left, times, strict=True)]
     for row, (case, end) in enumerate(zip(cases, left, strict=True)):
-        times = case.get('times_published')
-        ratio = f'  ({times:.1f}×)' if times and times != 1 else ''
+        faster = case.get('times_published')
+        ratio = f'  ({faster:.1f}×)' if faster and faster != 1 else ''
         axes.annotate(
             f' {_duration(case["total_ms"][0])}{ratio}', (end, row), va='center', color=_INK
         )

@@ -82,6 +82,6 @@ class CameraNode(Node):
             header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.frame_id)
             self._publisher.publish(self._writer.fill(rgb, header))
             count += 1
-        # Whoever leaves now takes the last frames along.
-        self._publisher.wait_for_all_acked(Duration(seconds=_FAREWELL))
+        if rclpy.ok():  # whoever leaves now takes the last frames along
+            self._publisher.wait_for_all_acked(Duration(seconds=_FAREWELL))
         return count

@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 
+import cv2
 import pytest
 import torch
 
 from pdl_ros.bench import engines
+from pdl_ros.bench.chart import draw_chart
 from pdl_ros.bench.fusion import measure, print_results
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import street_heads
@@ -85,3 +87,43 @@ def test_the_command_line_lists_the_benchmarks():
     )
     assert done.returncode == 0
     assert 'fusion' in done.stdout
+
+
+def test_a_chart_shows_every_engine_of_every_report(tmp_path):
+    reports = []
+    for number in range(2):
+        reports.append(tmp_path / f'{number}.json')
+        cases = [
+            {
+                'variant': f'v{number}',
+                'engine': engine,
+                **{f'{stage}_ms': [2.0, 3.0] for stage in ('preprocess', 'network', 'fusion')},
+                'total_ms': [6.0, 9.0],
+                'times_published': times,
+            }
+            for engine, times in ((engines.PUBLISHED, 1.0), ('torch bf16', 4.0))
+        ]
+        report = {'size': [4, 8], 'processor': 'a', 'threads': 2, 'cases': cases}
+        reports[-1].write_text(json.dumps(report))
+    draw_chart(reports, tmp_path / 'chart.png')
+    one, two = (tmp_path / name for name in ('one.png', 'chart.png'))
+    draw_chart(reports[:1], one)
+    wide, narrow = cv2.imread(str(two)), cv2.imread(str(one))
+    assert wide.shape[0] == narrow.shape[0]
+    assert wide.shape[1] == pytest.approx(2 * narrow.shape[1], abs=2)
+    assert (wide < 200).any(2).mean() > 0.05  # bars and words
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{"size": [1, 2]}', '{"size": 3, "cases": []}'])
+def test_a_chart_of_something_else_is_refused_in_one_sentence(text, tmp_path):
+    report = tmp_path / 'report.json'
+    report.write_text(text)
+    with pytest.raises(PdlError, match=r'report\.json is no report of `pdl_ros bench engines'):
+        draw_chart([report], tmp_path / 'chart.png')
+    with pytest.raises(PdlError, match='cannot be read: No such file'):
+        draw_chart([tmp_path / 'none.json'], tmp_path / 'chart.png')
+
+
+def test_an_untrained_network_is_timed_on_a_street_with_instances():
+    found = engines.measure('cityscapes_mobilenet_v2_os32', engines.PUBLISHED, 64, 128, 1)
+    assert found['rows'][0][2] > 0
