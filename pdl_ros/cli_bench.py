@@ -74,6 +74,34 @@ def bench_engines(
         json_file.write_text(json.dumps(results, indent=1) + '\n')
 
 
+@bench.command('agreement')
+def bench_agreement(
+    data: Annotated[Path, typer.Option(help='A folder of labelled images, such as CamVid.')],
+    weights: Annotated[
+        str, typer.Option(help='A shipped variant, or a checkpoint file.')
+    ] = 'camvid_efficientnet_lite0',
+    step: Annotated[int, typer.Option(min=1, help='Compare on every step-th image.')] = 1,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="Such as 'torch bf16'; may be given several times.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option('--json', help='Also write the results here.')
+    ] = None,
+) -> None:
+    """Compare engines and precisions with plain PyTorch in fp32: heads, pixels, PQ and mIoU."""
+    from pdl_ros.bench import agreement
+    from pdl_ros.datasets.label_folder import LabelFolder
+    from pdl_ros.network import checkpoints
+
+    label_set = checkpoints.load(weights)[1].label_set
+    validation, training = (LabelFolder(data, split, label_set) for split in ('val', 'train'))
+    engines = engine or list(agreement.ENGINES)
+    results = agreement.bench_agreement(weights, validation, training, engines, step)
+    agreement.print_results(results)
+    if json_file is not None:
+        json_file.write_text(json.dumps(results, indent=1) + '\n')
+
+
 @bench.command('chart')
 def bench_chart(
     reports: Annotated[list[Path], typer.Argument(help='What `bench engines --json` wrote.')],

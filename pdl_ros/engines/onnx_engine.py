@@ -67,12 +67,14 @@ class OnnxEngine:
         del self._run
 
 
-def cpu_session(model: bytes | Path) -> Any:
-    """Return ONNX Runtime's InferenceSession of a model on the CPU."""
-    return _session(model, ['CPUExecutionProvider'])
+def cpu_session(model: bytes | Path, optimised: bool = True) -> Any:
+    """Return ONNX Runtime's InferenceSession of a model on the CPU; not `optimised`, it computes
+    what is written, step by step.
+    """
+    return _session(model, ['CPUExecutionProvider'], optimised)
 
 
-def _session(model: bytes | Path, providers: Sequence[Any]) -> Any:
+def _session(model: bytes | Path, providers: Sequence[Any], optimised: bool = True) -> Any:
     require_package('onnxruntime', 'export')
     import onnxruntime
 
@@ -80,6 +82,8 @@ def _session(model: bytes | Path, providers: Sequence[Any]) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     # ONNX Runtime's threads would spin for a while after each frame, against the fusion's.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     return onnxruntime.InferenceSession(

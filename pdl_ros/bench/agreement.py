@@ -1,0 +1,150 @@
+"""How far each engine and precision is from plain PyTorch in fp32: heads, pixels and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from pdl_ros.datasets import PanopticDataset
+from pdl_ros.engines import EngineSettings, pick_device
+from pdl_ros.engines.calibration import halve, quantise
+from pdl_ros.engines.onnx_engine import cpu_session
+from pdl_ros.engines.onnx_export import OUTPUTS
+from pdl_ros.engines.opening import open_engine
+from pdl_ros.engines.tensorrt_plans import onnx_model
+from pdl_ros.errors import PdlError
+from pdl_ros.evaluation.metrics import PanopticEvaluator
+from pdl_ros.fusion import fuse
+from pdl_ros.network import checkpoints
+from pdl_ros.network.heads import HeadOutputs
+from pdl_ros.network.panoptic_deeplab import STRIDE, PanopticDeepLab
+from pdl_ros.network.variants import Variant
+from pdl_ros.pipeline import default_fusion
+from pdl_ros.preprocessing import Preprocessor, network_size
+
+PLAIN = 'plain fp32'
+ENGINES = ('torch fp32', 'torch bf16', 'onnx fp32', 'onnx bf16', 'file fp16', 'file int8')
+"""`file`: what TensorRT is given, computed as written by ONNX Runtime."""
+CALIBRATION = 32
+
+Run = Callable[[Tensor], HeadOutputs]
+
+
+@dataclass
+class _Tally:
+    """What one engine gave, image by image."""
+
+    run: Run
+    scores: PanopticEvaluator
+    errors: list[float] = field(default_factory=list)
+    equal: list[float] = field(default_factory=list)
+
+
+@torch.inference_mode()
+def bench_agreement(
+    weights: str,
+    dataset: PanopticDataset,
+    calibration: PanopticDataset,
+    engines: list[str],
+    step: int = 1,
+) -> dict[str, Any]:
+    """Compare engines with the plain network on every `step`-th image of a labelled data set.
+
+    For each: head_error, the relative L2 error of the worst head; equal_pixels, the share of equal
+    panoptic pixels (mean and worst image); PQ, mIoU and their differences in points.
+    `calibration`: images for int8, which those that are scored should not be among.
+    """
+    for engine in engines:
+        if engine not in ENGINES:
+            raise PdlError(f'No engine {engine!r} to compare; give {" or ".join(ENGINES)}.')
+    network, variant = checkpoints.load(weights)
+    preprocess = Preprocessor(variant, torch.device('cpu'))
+
+    def prepared(image: np.ndarray) -> Tensor:
+        return preprocess(image, network_size(*image.shape[:2], variant))
+
+    batches = (prepared(calibration[i].image) for i in _spread(len(calibration), CALIBRATION))
+    runs = {PLAIN: network, **{e: _open(e, network, variant, batches) for e in engines}}
+    tallies = {n: _Tally(run, PanopticEvaluator(variant.label_set)) for n, run in runs.items()}
+    for index in track(range(0, len(dataset), step), 'comparing'):
+        sample = dataset[index]
+        height, width = sample.image.shape[:2]
+        images, exact, reference = prepared(sample.image), None, None
+        for tally in tallies.values():
+            heads = tally.run(images)
+            size = network_size(height, width, variant)
+            settings = default_fusion(variant)
+            result = fuse(heads, variant.label_set, settings, (height, width), size)
+            if exact is None or reference is None:
+                exact, reference = HeadOutputs(*(t.clone() for t in heads[:3]), STRIDE), result
+            tally.errors.append(_error(heads, exact))
+            tally.equal.append(float((result.panoptic == reference.panoptic).float().mean()))
+            tally.scores.update(result.panoptic, sample, result.semantic)
+    cases = [_case(name, tally) for name, tally in tallies.items()]
+    for case in cases:
+        case['pq_points'] = case['pq'] - cases[0]['pq']
+    return {'weights': weights, 'images': len(tallies[PLAIN].equal), 'cases': cases}
+
+
+def print_results(results: dict[str, Any]) -> None:
+    """Print a table of `bench_agreement`."""
+    table = Table(title='{weights}, {images} images'.format(**results))
+    columns = ('engine', 'head error', 'equal pixels', 'worst image', 'PQ', 'difference', 'mIoU')
+    for column in columns:
+        table.add_column(column)
+    for case in results['cases']:
+        mean, worst = case['equal_pixels']
+        table.add_row(
+            case['engine'],
+            f'{case["head_error"]:.1e}',
+            f'{100 * mean:.2f} %',
+            f'{100 * worst:.2f} %',
+            f'{case["pq"]:.2f}',
+            f'{case["pq_points"]:+.2f}',
+            f'{case["miou"]:.2f}',
+        )
+    Console().print(table)
+
+
+def _open(name: str, network: PanopticDeepLab, variant: Variant, batches: Any) -> Run:
+    kind, precision = name.split()
+    if kind != 'file':
+        return open_engine(network, variant, pick_device('cpu'), EngineSettings(kind, precision))
+    model = onnx_model(network, variant, 'fp32')
+    session = cpu_session(
+        halve(model) if precision == 'fp16' else quantise(model, batches), optimised=False
+    )
+
+    def run(images: Tensor) -> HeadOutputs:
+        outputs = session.run(list(OUTPUTS), {'images': images.contiguous().numpy()})
+        return HeadOutputs(*map(torch.from_numpy, outputs), STRIDE)
+
+    return run
+
+
+def _error(heads: HeadOutputs, exact: HeadOutputs) -> float:
+    pairs = zip(heads[:3], exact[:3], strict=True)
+    return max(float((ours - theirs).norm() / theirs.norm()) for ours, theirs in pairs)
+
+
+def _case(name: str, tally: _Tally) -> dict[str, Any]:
+    scores = tally.scores.compute()
+    return {
+        'engine': name,
+        'head_error': float(np.mean(tally.errors)),
+        'equal_pixels': [float(np.mean(tally.equal)), min(tally.equal)],
+        'pq': 100 * scores.pq,
+        'miou': 100 * scores.miou,
+    }
+
+
+def _spread(length: int, count: int) -> list[int]:
+    return np.linspace(0, length - 1, min(count, length)).round().astype(int).tolist()

@@ -1,0 +1,59 @@
+"""Other engines and fewer bits give the labels and the scores of plain fp32."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from pdl_ros.bench.agreement import PLAIN, bench_agreement, print_results
+from pdl_ros.datasets.label_folder import LabelFolder
+from pdl_ros.demo.scene import SceneDataset
+from pdl_ros.engines.torch_engine import auto_precision
+from pdl_ros.errors import PdlError
+from pdl_ros.labels import LabelSet
+
+BF16 = ['torch bf16'] * (auto_precision(torch.device('cpu')) == 'bf16')
+
+
+def compare(weights: str, dataset, calibration, engines: list[str], step: int = 1) -> dict:
+    """Cases by engine, after a look at the report."""
+    results = bench_agreement(weights, dataset, calibration, engines, step)
+    print_results(json.loads(json.dumps(results)))
+    cases = {case['engine']: case for case in results['cases']}
+    plain = cases.pop(PLAIN)
+    assert (plain['head_error'], plain['equal_pixels'], plain['pq_points']) == (0, [1, 1], 0)
+    assert set(cases) == set(engines)
+    return cases
+
+
+def test_drawn_streets_look_the_same_to_every_engine(capsys):
+    scored, calibration = SceneDataset(12, 160, 256, first_seed=10_000), SceneDataset(8, 160, 256)
+    exact, loose = ['torch fp32', 'onnx fp32'], ['file int8']
+    cases = compare('scene_tiny', scored, calibration, [*exact, *BF16, 'file fp16', *loose])
+    for engine in exact:
+        assert cases[engine]['head_error'] < 1e-4
+        assert cases[engine]['equal_pixels'][0] > 0.9999
+    for engine in (*BF16, 'file fp16'):
+        assert cases[engine]['head_error'] < 0.03
+        assert cases[engine]['equal_pixels'][0] > 0.995
+        assert abs(cases[engine]['pq_points']) < 0.3
+    assert cases['file int8']['equal_pixels'][0] > 0.97
+    assert abs(cases['file int8']['pq_points']) < 2
+    assert all(engine in capsys.readouterr().out for engine in ['file int8'])
+
+
+def test_real_streets_keep_their_labels_and_scores_in_half_precision(camvid):
+    label_set = LabelSet.load('camvid')
+    scored, calibration = (LabelFolder(camvid, split, label_set) for split in ('val', 'train'))
+    weights = 'camvid_efficientnet_lite0'
+    for case in compare(weights, scored, calibration, [*BF16, 'file fp16'], step=6).values():
+        assert case['equal_pixels'][0] > 0.995
+        assert abs(case['pq_points']) < 0.3
+
+
+def test_an_engine_that_is_not_known_is_refused_before_anything_runs():
+    scenes = SceneDataset(1, 64, 96)
+    with pytest.raises(PdlError, match='torch fp32 or torch bf16'):
+        bench_agreement('scene_tiny', scenes, scenes, ['cuda fp16'])
