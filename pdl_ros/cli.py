@@ -16,6 +16,7 @@ from pdl_ros.cli_bench import bench
 from pdl_ros.cli_checkpoint import checkpoint
 from pdl_ros.cli_export import export
 from pdl_ros.errors import PdlError, require_package
+from pdl_ros.threads import spin_briefly
 
 if TYPE_CHECKING:
     from pdl_ros.datasets import PanopticDataset
@@ -53,6 +54,7 @@ Data = Annotated[
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit status 2."""
+    spin_briefly()
     try:
         logging.basicConfig(level=logging.INFO, format='%(message)s')
         app()

@@ -59,6 +59,7 @@ def bench_engines(
     engine: Annotated[
         list[str] | None, typer.Option(help="Such as 'torch bf16'; may be given several times.")
     ] = None,
+    busy: Annotated[int, typer.Option(min=0, help='Processes that compute beside it.')] = 0,
     json_file: Annotated[
         Path | None, typer.Option('--json', help='Also write the results here.')
     ] = None,
@@ -68,7 +69,7 @@ def bench_engines(
 
     variants = variant or ['camvid_efficientnet_lite0']
     names = engine or list(engines.ENGINES)
-    results = engines.bench_engines(variants, height, width, frames, names)
+    results = engines.bench_engines(variants, height, width, frames, names, busy)
     engines.print_results(results)
     if json_file is not None:
         json_file.write_text(json.dumps(results, indent=1) + '\n')

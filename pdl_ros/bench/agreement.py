@@ -69,10 +69,13 @@ def bench_agreement(
     preprocess = Preprocessor(variant, torch.device('cpu'))
 
     def prepared(image: np.ndarray) -> Tensor:
-        return preprocess(image, network_size(*image.shape[:2], variant))
+        return preprocess(image, network_size(image.shape[0], image.shape[1], variant))
 
     batches = (prepared(calibration[i].image) for i in _spread(len(calibration), CALIBRATION))
-    runs = {PLAIN: network, **{e: _open(e, network, variant, batches) for e in engines}}
+    runs: dict[str, Run] = {
+        PLAIN: network,
+        **{e: _open(e, network, variant, batches) for e in engines},
+    }
     tallies = {n: _Tally(run, PanopticEvaluator(variant.label_set)) for n, run in runs.items()}
     for index in track(range(0, len(dataset), step), 'comparing'):
         sample = dataset[index]
@@ -84,7 +87,7 @@ def bench_agreement(
             settings = default_fusion(variant)
             result = fuse(heads, variant.label_set, settings, (height, width), size)
             if exact is None or reference is None:
-                exact, reference = HeadOutputs(*(t.clone() for t in heads[:3]), STRIDE), result
+                exact, reference = _heads([t.clone() for t in heads[:3]]), result
             tally.errors.append(_error(heads, exact))
             tally.equal.append(float((result.panoptic == reference.panoptic).float().mean()))
             tally.scores.update(result.panoptic, sample, result.semantic)
@@ -125,9 +128,14 @@ def _open(name: str, network: PanopticDeepLab, variant: Variant, batches: Any) -
 
     def run(images: Tensor) -> HeadOutputs:
         outputs = session.run(list(OUTPUTS), {'images': images.contiguous().numpy()})
-        return HeadOutputs(*map(torch.from_numpy, outputs), STRIDE)
+        return _heads([torch.from_numpy(output) for output in outputs])
 
     return run
+
+
+def _heads(tensors: list[Tensor]) -> HeadOutputs:
+    semantic, center_heatmap, offset = tensors
+    return HeadOutputs(semantic, center_heatmap, offset, STRIDE)
 
 
 def _error(heads: HeadOutputs, exact: HeadOutputs) -> float:

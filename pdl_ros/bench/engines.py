@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pdl_ros import __version__
-from pdl_ros.bench.machine import in_own_process, processor
+from pdl_ros.bench.machine import busy_processes, in_own_process, processor
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import STRIDE, street_heads
 from pdl_ros.demo.sources import open_source
@@ -41,9 +41,12 @@ Run = Callable[[np.ndarray], StageTimes]
 
 
 def bench_engines(
-    variants: list[str], height: int, width: int, frames: int, engines: list[str]
+    variants: list[str], height: int, width: int, frames: int, engines: list[str], busy: int = 0
 ) -> dict[str, Any]:
-    """Time `frames` frames of a size with each engine; each in processes of its own."""
+    """Time `frames` frames of a size with each engine; each in processes of its own.
+
+    busy: processes that compute beside it, as on a robot that has other work too.
+    """
     for engine in engines:
         if engine not in ENGINES:
             raise PdlError(f'No engine {engine!r} to time; give {" or ".join(ENGINES)}.')
@@ -53,7 +56,8 @@ def bench_engines(
         get_variant(variant)
         runs: dict[str, list[dict[str, Any]]] = {engine: [] for engine in present}
         for _, engine in itertools.product(range(_ROUNDS), present):
-            done = in_own_process(__name__, variant, engine, height, width, frames)
+            with busy_processes(busy):
+                done = in_own_process(__name__, variant, engine, height, width, frames)
             runs[engine].append(done)
         cases += [_joined(variant, engine, done) for engine, done in runs.items()]
         baseline = next((c['total_ms'][0] for c in cases if _is_baseline(c, variant)), None)
@@ -66,6 +70,7 @@ def bench_engines(
         'load_average': os.getloadavg()[0],
         'torch': torch.__version__,
         'size': [height, width],
+        'busy_processes': busy,
         'cases': cases,
     }
 

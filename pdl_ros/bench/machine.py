@@ -7,6 +7,8 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,19 @@ def copy_bandwidth(megabytes: int = 256, repeats: int = 5) -> float:
         target.copy_(source)
         times.append(time.perf_counter() - began)
     return 2 * source.numel() * source.element_size() / min(times) / 1e9
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Have so many processes compute, each as much as one core can."""
+    command = [sys.executable, '-c', 'while True: pass']
+    others = [subprocess.Popen(command) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def in_own_process(module: str, *arguments: object) -> Any:

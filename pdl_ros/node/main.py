@@ -14,12 +14,14 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.signals import SignalHandlerOptions
 
 from pdl_ros.node.transport import make_room_for_images
+from pdl_ros.threads import spin_briefly
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the node until Ctrl-C or a shutdown; the exit status is 0."""
     _share_one_heap()
     make_room_for_images()
+    spin_briefly()
     # Until the node is there, Ctrl-C has nothing to end but the reading of PyTorch.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
