@@ -13,8 +13,12 @@ RUN = $(SETUP) run --
 demo:
 	@$(RUN) pdl_ros demo $(ARGS)
 
+# A quarter of an hour; tables, and JSON in bench_output/.
 bench:
-	@$(RUN) pdl_ros bench fusion $(ARGS)
+	@mkdir -p bench_output
+	@$(RUN) pdl_ros bench fusion --json bench_output/fusion.json
+	@$(RUN) pdl_ros bench engines --json bench_output/engines.json
+	@$(RUN) pdl_ros bench node --json bench_output/node.json
 
 test:
 	@$(RUN) python -m pytest $(ARGS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-_SPINS = '2000'  # about 70 microseconds
+_SPINS = '3000'  # about 100 microseconds
 
 
 def spin_briefly() -> None:
