@@ -188,16 +188,17 @@ class CameraOutputs:
         self._publishers['overlay'].publish(message)
 
     def _publish_points(self, stream: CameraStream, frame: Frame, result: PanopticResult) -> None:
-        depth, info = stream.depth_of(frame), stream.camera_info
-        if depth is None or info is None:
-            self._node.get_logger().warning(
-                f'No points: {"depth" if depth is None else "camera_info"} has not arrived for '
-                f'{stream.topic}.',
-                throttle_duration_sec=5.0,
-            )
-            return
-        maps = result.semantic.numpy(), result.instance.numpy()
+        info = stream.camera_info
         try:
+            depth = stream.depth_of(frame)
+            if depth is None or info is None:
+                self._node.get_logger().warning(
+                    f'No points: {"depth" if depth is None else "camera_info"} has not arrived '
+                    f'for {stream.topic}.',
+                    throttle_duration_sec=5.0,
+                )
+                return
+            maps = result.semantic.numpy(), result.instance.numpy()
             points = self._cloud.fill(depth, info, frame.rgb, *maps, depth.header)
         except PdlError as error:  # the camera's own image is well
             self._node.get_logger().error(
