@@ -61,10 +61,11 @@ def _find_runs(labels, row_of, segments):
         room = found
         runs = np.empty((room, 4), np.int32)
         found = _scan(labels, row_of, np.zeros(width, np.int32), runs)
-    runs = runs[:found]
-    runs = runs[_order(runs[:, 1], np.zeros(width + 1, np.int64))]
+    segment, column, start, end = runs[:found].T.astype(np.int64, 'C')
+    order = _order(column, np.zeros(width + 1, np.int64))
     first = np.zeros(segments + 1, np.int64)
-    column, start, end = runs[_order(runs[:, 0], first), 1:].T.astype(np.int64)
+    order = order[_order(segment[order], first)]
+    column, start, end = column[order], start[order], end[order]
     return first, column * height + start, column * height + end
 
 

@@ -27,7 +27,7 @@ from pdl_ros.node import diagnostics, messages
 from pdl_ros.node.detections import have_vision_msgs, vision_label_info
 from pdl_ros.node.inbox import Inbox
 from pdl_ros.node.logs import NodeLog
-from pdl_ros.node.outputs import CameraOutputs
+from pdl_ros.node.outputs import CameraOutputs, warm_up_outputs
 from pdl_ros.node.parameters import NodeSettings, Parameters
 from pdl_ros.node.reception import Reception
 from pdl_ros.node.stream import CameraStream, Received
@@ -100,6 +100,7 @@ class PanopticNode(LifecycleNodeMixin, Node):
         )
         segmenter.fusion = settings.fusion(default_fusion(segmenter.variant))
         segmenter.warm_up(*settings.expected_size())
+        warm_up_outputs(segmenter.label_set)
         self._settings, self._segmenter = settings, segmenter
         cameras = settings.cameras or ('',)
         inbox: Inbox[Received] = Inbox(

@@ -19,6 +19,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import PanopticResult
 from pdl_ros.fusion.compiled import cores, share
+from pdl_ros.fusion.masks import coco_masks
 from pdl_ros.labels import LabelSet
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
 from pdl_ros.node import messages
@@ -49,14 +50,14 @@ class CameraOutputs:
         """`on_match` is called when listeners come or go, from Jazzy on."""
         self._node, self._label_set, self._on_match = node, label_set, on_match
         prefix = f'~/{camera}/' if camera else '~/'
-        encodings = {**_LABELS, 'panoptic': settings.panoptic_encoding, 'overlay': 'rgb8'}
+        encodings = {**_LABELS, 'panoptic': settings.panoptic_encoding}
         self._overlay = ImageWriter('rgb8')
         self._writers: dict[str, ImageWriter | PngWriter] = {
-            **{name: ImageWriter(encoding) for name, encoding in encodings.items()},
-            'overlay': self._overlay,
+            name: ImageWriter(encoding) for name, encoding in encodings.items()
         }
+        self._writers['overlay'] = self._overlay
         self._publishers: dict[str, Publisher] = {
-            name: self._publisher(Image, f'{prefix}{name}/image') for name in encodings
+            name: self._publisher(Image, f'{prefix}{name}/image') for name in self._writers
         }
         for name, encoding in _LABELS.items() if settings.compressed_labels else ():
             self._writers[f'{name}/compressed'] = PngWriter(encoding)
@@ -226,6 +227,15 @@ class CameraOutputs:
             event_callbacks=_match_events(self._on_match) if self._on_match else None,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+
+
+def warm_up_outputs(label_set: LabelSet) -> None:
+    """Have what draws overlays and codes masks compiled, or read from disk, before a frame."""
+    rgb, labels = np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.int32)
+    coco_masks(labels, [0])
+    for ours in (True, False):  # a frame that lies in its message cannot be written to
+        rgb.flags.writeable = ours
+        overlay(rgb, labels, label_set)
 
 
 def _match_events(on_match: Callable[[], None]) -> PublisherEventCallbacks:

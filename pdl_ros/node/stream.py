@@ -28,6 +28,12 @@ _DEPTHS = 8  # depth images that wait for their frame
 _DEPTH_SLOP = 50_000_000  # nanoseconds between a frame and its depth image
 
 
+_READERS: dict[type, tuple[Callable[[bytes], Any], Callable[[Any], np.ndarray]]] = {
+    Image: (view_image, to_rgb),
+    CompressedImage: (lambda raw: deserialize_message(raw, CompressedImage), compressed_to_rgb),
+}
+
+
 class Received(NamedTuple):
     """An image message as it came over the wire, and when: steady clock, seconds."""
 
@@ -63,6 +69,7 @@ class CameraStream:
         self._node, self._inbox = node, inbox
         self._every = settings.policy == 'every_frame'
         self._kind = CompressedImage if settings.transport == 'compressed' else Image
+        self._read, self._to_rgb = _READERS[self._kind]
         self._image = f'{camera}/image' if camera else 'image'
         self._input = f'{self._image}/compressed' if self._kind is CompressedImage else self._image
         self._group = _PatientGroup(lambda: not inbox.full(camera))
@@ -130,18 +137,12 @@ class CameraStream:
         `max_age` seconds (0: any age is fine). Raises PdlError for an image that cannot be read.
         """
         started = time.perf_counter()
-        compressed = self._kind is CompressedImage
-        message: Any = (
-            deserialize_message(received.raw, CompressedImage)
-            if compressed
-            else view_image(received.raw)
-        )
+        message = self._read(received.raw)
         if max_age and self.age(message.header) > max_age:
             self.books.too_old += 1
             return None
         self._say_what_comes(message)
-        rgb = compressed_to_rgb(message) if compressed else to_rgb(message)
-        rgb = self.geometry.apply(rgb)
+        rgb = self.geometry.apply(self._to_rgb(message))
         return Frame(rgb, message.header, received.at, started, time.perf_counter())
 
     def _say_what_comes(self, message: Any) -> None:

@@ -116,19 +116,28 @@ def test_tracked_things_keep_their_ids_and_the_images_agree_with_the_list(
         node.wait_for_log('Tracking starts anew')
 
 
+def depth_camera(node: Harness, height: int, width: int) -> tuple[Any, list[Any]]:
+    """Calibrate the node's camera; return a publisher of depth and the list of clouds that fills.
+
+    The focal length is 100 pixels, the principal point (70, 48).
+    """
+    calibrations = node.node.create_publisher(CameraInfo, 'camera_info', 10)
+    depths = node.node.create_publisher(Image, 'depth', 10)
+    clouds = hear(node, '/panoptic_node/points', PointCloud2)
+    for publisher in (calibrations, depths):
+        node.wait(lambda p=publisher: p.get_subscription_count() > 0)
+    pinhole = [100.0, 0.0, 70.0, 0.0, 100.0, 48.0, 0.0, 0.0, 1.0]
+    calibrations.publish(CameraInfo(k=pinhole, height=height, width=width))
+    return depths, clouds
+
+
 def test_a_depth_camera_gets_labelled_points(
     parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
 ) -> None:
     with running({**parameters, 'points': 'dense'}, tmp_path / 'log.txt', domain) as node:
-        calibrations = node.node.create_publisher(CameraInfo, 'camera_info', 10)
-        depths = node.node.create_publisher(Image, 'depth', 10)
         node.listen('semantic/image')
-        clouds = hear(node, '/panoptic_node/points', PointCloud2)
-        for publisher in (calibrations, depths):
-            node.wait(lambda p=publisher: p.get_subscription_count() > 0)
         height, width = rgb.shape[:2]
-        pinhole = [100.0, 0.0, 70.0, 0.0, 100.0, 48.0, 0.0, 0.0, 1.0]
-        calibrations.publish(CameraInfo(k=pinhole, height=height, width=width))
+        depths, clouds = depth_camera(node, height, width)
         metres = np.full((height, width), np.nan, np.float32)
         metres[20, 30], metres[60, 90] = 2.0, 4.0
         depth = Image(height=height, width=width, encoding='32FC1', step=4 * width)

@@ -16,13 +16,13 @@ import cv2
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CompressedImage, Image
 
 from pdl_ros.node.cloud import POINT
 from pdl_ros.pipeline import Segmenter
 
 from .harness import running
-from .test_cameras import hear
+from .test_cameras import depth_camera, hear
 from .test_topics import message_of, pixels_of
 
 CAMERA = """
@@ -136,15 +136,9 @@ def test_a_depth_camera_that_sees_nothing_or_sends_nonsense_costs_the_points_onl
     parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
 ) -> None:
     with running({**parameters, 'points': 'dense'}, tmp_path / 'log.txt', domain) as node:
-        calibrations = node.node.create_publisher(CameraInfo, 'camera_info', 10)
-        depths = node.node.create_publisher(Image, 'depth', 10)
         node.listen('semantic/image', 'timing')
-        clouds = hear(node, '/panoptic_node/points', PointCloud2)
-        for publisher in (calibrations, depths):
-            node.wait(lambda p=publisher: p.get_subscription_count() > 0)
         height, width = rgb.shape[:2]
-        pinhole = [100.0, 0.0, 70.0, 0.0, 100.0, 48.0, 0.0, 0.0, 1.0]
-        calibrations.publish(CameraInfo(k=pinhole, height=height, width=width))
+        depths, clouds = depth_camera(node, height, width)
 
         def frame(change: Callable[[Image], None], metres: float) -> None:
             pixels = np.full((height, width), metres, np.float32)

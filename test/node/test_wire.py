@@ -6,14 +6,20 @@ import struct
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from pdl_ros import visualization
 from pdl_ros.errors import PdlError
+from pdl_ros.fusion import masks
 from pdl_ros.imaging.raw import to_rgb
+from pdl_ros.labels import LabelSet
+from pdl_ros.node.images import ImageWriter
+from pdl_ros.node.outputs import warm_up_outputs
 from pdl_ros.node.wire import view_image
 
 _NAMES = st.text(st.characters(blacklist_characters='\0', blacklist_categories=['Cs']), max_size=40)
@@ -63,3 +69,17 @@ def test_a_length_that_no_message_has_takes_no_memory_and_is_refused():
     raw[at : at + 4] = b'\xff\xff\xff\xff'
     with pytest.raises(PdlError, match='announces 4294967295 bytes'):
         view_image(bytes(raw))
+
+
+def test_the_first_frame_waits_for_no_compiler():
+    label_set = LabelSet.load('camvid')
+    warm_up_outputs(label_set)
+    kernels = (visualization._find_edges, visualization._keep_things, visualization._finish_overlay)
+    before = [len(kernel.signatures) for kernel in (*kernels, masks._scan, masks._order)]
+    image = Image(height=4, width=6, encoding='rgb8', step=18, data=bytes(72))
+    for rgb in (to_rgb(view_image(serialize_message(image))), np.zeros((4, 6, 3), np.uint8)):
+        labels = torch.zeros(4, 6, dtype=torch.int32).numpy()
+        _, picture = ImageWriter('rgb8').blank(4, 6, Header())
+        visualization.overlay(rgb, labels, label_set, 0.5, picture)
+        masks.coco_masks(labels, [0])
+    assert before == [len(kernel.signatures) for kernel in (*kernels, masks._scan, masks._order)]
