@@ -114,7 +114,7 @@ class Segmenter:
         (result,), stages = self.start([frame], [output_size])()
         return result, stages
 
-    def fits(self, height: int, width: int) -> tuple[int, int]:
+    def batch_key(self, height: int, width: int) -> tuple[int, int]:
         """Return what frames must agree in to be segmented together: the size of the network's
         input.
         """
@@ -128,13 +128,13 @@ class Segmenter:
     ) -> Callable[[], Segmented]:
         """Begin to segment a batch; call what is returned to have the results, on the host.
 
-        Frames of a batch agree in `fits`. On a GPU the next batch may begin before the results of
-        this one are asked for: its upload and the read-back of this one then overlap with work.
+        Frames of a batch agree in `batch_key`. On a GPU the next batch may begin before the results
+        of this one are asked for: its upload and the read-back of this one then overlap with work.
         `output_sizes` as in `timed`.
         """
         for frame in frames:
             check_frame(frame)
-        marks = _Marks(self.device)
+        marks = _StageTimer(self.device)
         sizes = [network_size(f.shape[0], f.shape[1], self.variant) for f in frames]
         asked = output_sizes or [None] * len(frames)
         outputs = [o or (f.shape[0], f.shape[1]) for o, f in zip(asked, frames, strict=True)]
@@ -194,7 +194,7 @@ class Segmenter:
                 yield View(self.engine(images), scaled, mirrored)
 
 
-class _Marks:
+class _StageTimer:
     """Moments between the stages of a batch, on the device's own clock."""
 
     def __init__(self, device: torch.device) -> None:

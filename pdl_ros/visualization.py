@@ -13,9 +13,10 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from pdl_ros.fusion.compiled import compiled_inner, cores, share
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
+from pdl_ros.runtime.compiled import compiled_inner
+from pdl_ros.runtime.thread_pool import num_threads, parallel_for
 
 CONTOUR_COLOR = (255, 255, 255)
 _GOLDEN = 0.618034  # steps of this part of a circle keep any few neighbours apart
@@ -127,10 +128,10 @@ def contact_sheet(
 
 def _in_strips(task: Callable[[int, int], None], rows: int) -> None:
     """Call task(start, stop) for strips of rows, on all cores."""
-    share(
+    parallel_for(
         lambda strip, _: task(strip * _STRIP, min((strip + 1) * _STRIP, rows)),
         -(-rows // _STRIP),
-        cores(),
+        num_threads(),
     )
 
 

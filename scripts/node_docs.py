@@ -24,7 +24,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile
 
-from pdl_ros.node.node import PanopticNode
+from pdl_ros.node.panoptic_node import PanopticNode
 from pdl_ros.node.parameters import TABLE
 
 FILES = ('README.md', 'docs/node.md')

@@ -16,9 +16,9 @@ from torch import Tensor
 from pdl_ros.datasets import PanopticDataset
 from pdl_ros.engines import EngineSettings, pick_device
 from pdl_ros.engines.calibration import halve, quantise
+from pdl_ros.engines.factory import open_engine
 from pdl_ros.engines.onnx_engine import cpu_session
 from pdl_ros.engines.onnx_export import OUTPUTS
-from pdl_ros.engines.opening import open_engine
 from pdl_ros.engines.tensorrt_plans import onnx_model
 from pdl_ros.errors import PdlError
 from pdl_ros.evaluation.metrics import PanopticEvaluator

@@ -22,7 +22,7 @@ from pdl_ros import __version__
 from pdl_ros.bench.machine import busy_processes, in_own_process, processor
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import STRIDE, street_heads
-from pdl_ros.demo.sources import open_source
+from pdl_ros.demo.cameras import open_camera
 from pdl_ros.engines import EngineSettings, pick_device
 from pdl_ros.errors import PdlError
 from pdl_ros.network import checkpoints
@@ -108,7 +108,7 @@ def measure(variant: str, engine: str, height: int, width: int, frames: int) -> 
     """
     pictures = [
         cv2.resize(frame, (width, height))
-        for frame in itertools.islice(iter(open_source('scene')), min(frames, 8) + 1)
+        for frame in itertools.islice(iter(open_camera('scene')), min(frames, 8) + 1)
     ]
     network, found, trained = _network(variant)
     prepare = _published if engine == PUBLISHED else _engine

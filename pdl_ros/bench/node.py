@@ -32,11 +32,11 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from pdl_ros.bench.machine import in_own_process
-from pdl_ros.demo.sources import open_source
+from pdl_ros.demo.cameras import open_camera
 from pdl_ros.errors import PdlError
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
-from pdl_ros.node.images import ImageWriter
-from pdl_ros.node.transport import make_room_for_images
+from pdl_ros.node.output.images import ImageWriter
+from pdl_ros.node.shared_memory import configure_shared_memory
 
 LABELS = ('semantic', 'instance', 'panoptic')
 EVERYTHING = (*LABELS, 'overlay', 'instances')
@@ -190,7 +190,7 @@ def _rig(weights: str, **others: str) -> Iterator[_Rig]:
     parameters = {'variant': weights, 'image_qos': 'reliable', 'device': 'auto', **others}
     arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
     command = [sys.executable, '-m', 'pdl_ros.node.main', '--ros-args', *arguments]
-    make_room_for_images()
+    configure_shared_memory()
     process = subprocess.Popen([*command, '-r', f'__ns:={_NAMESPACE}'], stdout=sys.stderr)
     context = Context()
     rclpy.init(context=context)
@@ -279,7 +279,7 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def _pictures(height: int, width: int) -> list[np.ndarray]:
-    streets = itertools.islice(open_source('scene'), _PICTURES)
+    streets = itertools.islice(open_camera('scene'), _PICTURES)
     return [cv2.resize(street, (width, height)) for street in streets]
 
 

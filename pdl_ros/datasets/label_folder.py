@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pdl_ros.datasets.images import IMAGE_SUFFIXES, read_rgb
 from pdl_ros.datasets.record import Sample, segments_of
 from pdl_ros.errors import PdlError
+from pdl_ros.imaging.files import IMAGE_SUFFIXES, read_rgb
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pdl_ros.demo.album import Album
-from pdl_ros.demo.sources import open_source
+from pdl_ros.demo.cameras import open_camera
+from pdl_ros.demo.contact_sheet import ContactSheet
 from pdl_ros.errors import PdlError
 from pdl_ros.network import checkpoints
 
@@ -55,7 +55,7 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     Returns the summary. Raises PdlError for wrong settings, and when one of the processes fails.
     """
     _require_ros()
-    source = open_source(settings.source)
+    source = open_camera(settings.source)
     frames = settings.frames or source.length or _ENDLESS
     fitting = _SCENE_WEIGHTS if settings.source == 'scene' else _STREET_WEIGHTS
     weights = checkpoints.find(settings.weights or fitting).resolve()
@@ -69,9 +69,9 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     camera_arguments = [settings.source, str(settings.rate), str(frames), '--ros-args']
     settings.out.mkdir(parents=True, exist_ok=True)
     with (
-        Album(settings.out) as album,
+        ContactSheet(settings.out) as album,
         _process('pdl_ros.node.main', '--ros-args', *node_arguments) as node,
-        _process('pdl_ros.demo.camera', *camera_arguments) as camera,
+        _process('pdl_ros.demo.frame_player', *camera_arguments) as camera,
     ):
         inputs = _record(album, frames, node, camera)
         node.send_signal(signal.SIGINT)
@@ -93,10 +93,10 @@ def _require_ros() -> None:
 
 
 def _record(
-    album: Album, frames: int, node: subprocess.Popen[bytes], camera: subprocess.Popen[bytes]
+    album: ContactSheet, frames: int, node: subprocess.Popen[bytes], camera: subprocess.Popen[bytes]
 ) -> int:
     """Be the third process: collect until the others are quiet; return the camera frames seen."""
-    from pdl_ros.node.recorder import Recorder, watch
+    from pdl_ros.demo.recorder import Recorder, watch
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     counts, changed = (0, 0), time.monotonic()

@@ -2,6 +2,6 @@
 
 from pdl_ros.engines.devices import pick_device
 from pdl_ros.engines.engine import ENGINES, PRECISIONS, Engine, EngineSettings
-from pdl_ros.engines.opening import open_engine
+from pdl_ros.engines.factory import open_engine
 
 __all__ = ['ENGINES', 'PRECISIONS', 'Engine', 'EngineSettings', 'open_engine', 'pick_device']

@@ -10,9 +10,9 @@ from torch import Tensor, fx, nn
 from pdl_ros.engines.cpu_layers import pack
 from pdl_ros.engines.cuda_graph import GraphedNetwork
 from pdl_ros.engines.folding import fold
-from pdl_ros.engines.memory import give_freed_memory_back, keep_freed_memory
 from pdl_ros.errors import PdlError
 from pdl_ros.network.heads import HeadOutputs
+from pdl_ros.runtime.memory import give_freed_memory_back, keep_freed_memory
 
 _DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 

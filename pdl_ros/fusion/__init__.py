@@ -2,7 +2,7 @@
 3.5).
 """
 
-from pdl_ros.fusion.fuse import fuse, fuse_batch, fuse_plain
+from pdl_ros.fusion.fuse import fuse, fuse_batch, fuse_reference
 from pdl_ros.fusion.result import PanopticResult, SegmentTable
 from pdl_ros.fusion.settings import FusionSettings
 
@@ -12,5 +12,5 @@ __all__ = [
     'SegmentTable',
     'fuse',
     'fuse_batch',
-    'fuse_plain',
+    'fuse_reference',
 ]

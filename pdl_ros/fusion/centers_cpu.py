@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pdl_ros.fusion.compiled import compiled, compiled_inner, share
 from pdl_ros.fusion.views import AxisView, HeadView
+from pdl_ros.runtime.compiled import compiled, compiled_inner
+from pdl_ros.runtime.thread_pool import parallel_for
 
 SMALLEST_TILE = 64
 
@@ -30,7 +31,7 @@ def find_centers(
     radius = kernel // 2
     edge = max(SMALLEST_TILE, 4 * radius)  # a tile must sample `radius` pixels around itself
     limits = np.float32(threshold), radius, edge
-    share(
+    parallel_for(
         lambda row, _: _mark_peaks(heatmap, down, along, limits, is_peak, row * edge),
         -(-height // edge),
         workers,

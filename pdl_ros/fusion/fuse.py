@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from pdl_ros.fusion import plain
+from pdl_ros.fusion import reference
 from pdl_ros.fusion.result import PanopticResult
 from pdl_ros.fusion.sampling import Axis, sampling_axes
 from pdl_ros.fusion.settings import FusionSettings
@@ -35,9 +35,9 @@ def fuse(
     `valid` is the (height, width) of the part of the network's input, from its top left, that the
     label maps cover; the rest is padding. None: there is none.
 
-    What is merged how is told by `plain.fuse_frame`; this gives the same maps, pixel for pixel, and
-    the same table, with scores to 1e-5. Heads may be of any float type and memory format. What is
-    NaN or infinite is no evidence: other classes win, no centre stands there, and what is left
+    `reference.fuse_frame` tells what is merged and how; this gives the same maps, pixel for pixel,
+    and the same table, with scores to 1e-5. Heads may be of any float type and memory format. What
+    is NaN or infinite is no evidence: other classes win, no centre stands there, and what is left
     without class, centre or offset is void. So are the instances of a class beyond the
     ``label_divisor - 1`` that its ids have room for, in reading order of their centres.
     """
@@ -64,7 +64,7 @@ def fuse_batch(
     return fuse_each(_fastest(heads.semantic.device), heads, label_set, settings, size, valid)
 
 
-def fuse_plain(
+def fuse_reference(
     heads: HeadOutputs,
     label_set: LabelSet,
     settings: FusionSettings,
@@ -72,7 +72,7 @@ def fuse_plain(
     valid: tuple[int, int] | None = None,
 ) -> PanopticResult:
     """Do what `fuse` does by the plain definition, on any device: slowly, for comparison."""
-    (result,) = fuse_each(plain.fuse_frame, heads, label_set, settings, size, valid)
+    (result,) = fuse_each(reference.fuse_frame, heads, label_set, settings, size, valid)
     return result
 
 
@@ -105,4 +105,4 @@ def _fastest(device: torch.device) -> FuseFrame:
         from pdl_ros.fusion import fuse_triton
 
         return fuse_triton.fuse_frame
-    return plain.fuse_frame
+    return reference.fuse_frame

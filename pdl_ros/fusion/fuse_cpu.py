@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, no-check-untyped-defs
-"""The fusion on the CPU: `plain.fuse_frame`, bit for bit, from compiled kernels."""
+"""The fusion on the CPU: `reference.fuse_frame`, bit for bit, from compiled kernels."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdl_ros.fusion.buffers import TILE_ROWS, Tally, empty_tallies, worker_buffers
 from pdl_ros.fusion.centers_cpu import find_centers, sample_points
-from pdl_ros.fusion.compiled import compiled_inner, cores, share
 from pdl_ros.fusion.grouping_cpu import nearby_centers
 from pdl_ros.fusion.pixels_cpu import segment_strip
 from pdl_ros.fusion.result import PanopticResult
@@ -16,8 +16,9 @@ from pdl_ros.fusion.sampling import Axis
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.fusion.tables import PROBABILITY_UNIT, Counts, tabulate, thing_classes
 from pdl_ros.fusion.views import axis_view, head_view
-from pdl_ros.fusion.workspace import TILE_ROWS, Tally, empty_tallies, workspace
 from pdl_ros.labels import LabelSet
+from pdl_ros.runtime.compiled import compiled_inner
+from pdl_ros.runtime.thread_pool import num_threads, parallel_for
 
 
 def fuse_frame(
@@ -31,7 +32,7 @@ def fuse_frame(
     """Do for one frame what `fuse` promises, on all cores."""
     logits, heatmap, offset = map(head_view, (semantic_head, center_heatmap, offset_head))
     down, along = axis_view(axes[0]), axis_view(axes[1])
-    size, workers = (len(down.lower), len(along.lower)), cores()
+    size, workers = (len(down.lower), len(along.lower)), num_threads()
     strips = -(-size[0] // TILE_ROWS)
     scaled = settings.scaled(axes[0].scale, axes[1].scale)
     scale = tuple(np.float32(axis.scale if settings.rescale else 1) for axis in axes)
@@ -43,8 +44,8 @@ def fuse_frame(
     things, index = len(class_of_thing), thing_index.numpy()
     semantic, instance = np.empty(size, np.uint8), np.empty(size, np.int32)
     tallies = empty_tallies(len(centers), things, workers)
-    spaces = [workspace(logits.channels, things, along) for _ in tallies]
-    share(
+    spaces = [worker_buffers(logits.channels, things, along) for _ in tallies]
+    parallel_for(
         lambda strip, worker: segment_strip(
             logits, offset, down, along, scale, nearby, index,
             semantic, instance, tallies[worker], *spaces[worker], strip,
@@ -61,7 +62,7 @@ def fuse_frame(
     table, labels = tabulate(counts, label_set, settings, scaled.stuff_area)
     panoptic = np.empty(size, np.int32)
     running, panoptic_ids, stuff_ids = (label.numpy() for label in labels)
-    share(
+    parallel_for(
         lambda strip, _: _write_labels(
             semantic, instance, panoptic, running, panoptic_ids, stuff_ids, strip * TILE_ROWS
         ),

@@ -1,4 +1,4 @@
-"""The fusion on a GPU: `plain.fuse_frame`, bit for bit, without waiting for the host.
+"""The fusion on a GPU: `reference.fuse_frame`, bit for bit, without waiting for the host.
 
 The host only launches: how many centres and segments there are stays on the device, in slots whose
 number follows from the settings. So tables have empty rows, with id -1, until `PanopticResult.cpu`.

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pdl_ros.fusion.compiled import compiled_inner, share
+from pdl_ros.runtime.compiled import compiled_inner
+from pdl_ros.runtime.thread_pool import parallel_for
 
 CELL = 32
 """Side of a cell in pixels; a power of two, so that dividing by it is exact."""
@@ -42,7 +43,7 @@ def nearby_centers(centers: np.ndarray, height: int, width: int, workers: int) -
     found = Centers(y, x, own, np.zeros((rows, columns), np.int32), nearby)
     if len(centers):
         _measure_own(found)
-        share(lambda row, _: _list_nearby(found, row), rows, workers)
+        parallel_for(lambda row, _: _list_nearby(found, row), rows, workers)
     return found
 
 

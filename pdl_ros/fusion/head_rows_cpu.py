@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pdl_ros.fusion.compiled import compiled_inner, compiled_unordered
 from pdl_ros.fusion.sampling import LARGEST, LEAST_EVIDENCE, NO_EVIDENCE
+from pdl_ros.runtime.compiled import compiled_inner, compiled_unordered
 
 
 @compiled_inner

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, no-check-untyped-defs
-"""The per-pixel work of the fusion on a GPU, rounded as `plain.fuse_frame` rounds it.
+"""The per-pixel work of the fusion on a GPU, rounded as `reference.fuse_frame` rounds it.
 
 Each program takes BLOCK pixels of one frame, counted row by row. Heads are read where they are, by
 their strides; nothing at output size is written but the label maps. Launch with

@@ -13,14 +13,14 @@ import math
 
 import numpy as np
 
-from pdl_ros.fusion.compiled import compiled_inner, compiled_unordered
+from pdl_ros.fusion.buffers import TILE_COLUMNS, TILE_ROWS
 from pdl_ros.fusion.grouping_cpu import CELL, MARGIN
 from pdl_ros.fusion.head_rows_cpu import contenders, load, load_offset, stretch
 from pdl_ros.fusion.sampling import LEAST_EVIDENCE
 from pdl_ros.fusion.tables import PROBABILITY_UNIT
 from pdl_ros.fusion.views import AxisView
-from pdl_ros.fusion.workspace import TILE_COLUMNS, TILE_ROWS
 from pdl_ros.labels.label_set import SEMANTIC_VOID
+from pdl_ros.runtime.compiled import compiled_inner, compiled_unordered
 
 
 @compiled_inner

@@ -9,7 +9,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
-from pdl_ros.node.stream import CameraStream
+from pdl_ros.node.input.camera import Camera
 from pdl_ros.pipeline import Segmenter
 
 _OK, _WARN, _ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -21,11 +21,11 @@ def array(
     node: str,
     state: str,
     segmenter: Segmenter | None,
-    streams: list[CameraStream],
+    cameras: list[Camera],
 ) -> DiagnosticArray:
     """Describe the node and its cameras now."""
     statuses = [_node_status(node, state, segmenter)]
-    statuses += [_camera_status(node, state == 'active', stream) for stream in streams]
+    statuses += [_camera_status(node, state == 'active', camera) for camera in cameras]
     return DiagnosticArray(header=Header(stamp=stamp), status=statuses)
 
 
@@ -46,33 +46,33 @@ def _node_status(node: str, state: str, segmenter: Segmenter | None) -> Diagnost
     return _status(_OK if state == 'active' else _WARN, f'{node}: node', state, hardware, values)
 
 
-def _camera_status(node: str, active: bool, stream: CameraStream) -> DiagnosticStatus:
-    books, now = stream.books, time.perf_counter()
-    p50, p95 = books.latency_ms()
-    level, message = _OK, 'segmenting' if books.processed else 'ready'
+def _camera_status(node: str, active: bool, camera: Camera) -> DiagnosticStatus:
+    statistics, now = camera.statistics, time.perf_counter()
+    p50, p95 = statistics.latency_ms()
+    level, message = _OK, 'segmenting' if statistics.processed else 'ready'
     if not active:
         level, message = _WARN, 'not active'
-    elif books.last_error and now - books.last_error_at < _RECENT:
-        level, message = _ERROR, books.last_error
-    elif not stream.subscribed:
-        message = 'nobody listens'
-    elif now - books.last_arrival > _RECENT:
-        level, message = _WARN, f'no image on {stream.topic}'
+    elif statistics.last_error and now - statistics.last_error_at < _RECENT:
+        level, message = _ERROR, statistics.last_error
+    elif not camera.subscribed:
+        message = 'no subscriber'
+    elif now - statistics.last_arrival > _RECENT:
+        level, message = _WARN, f'no image on {camera.topic}'
     values = {
-        'topic': stream.topic,
-        'input rate (Hz)': f'{books.input_rate(now):.1f}',
-        'output rate (Hz)': f'{books.output_rate(now):.1f}',
+        'topic': camera.topic,
+        'input rate (Hz)': f'{statistics.input_rate(now):.1f}',
+        'output rate (Hz)': f'{statistics.output_rate(now):.1f}',
         'latency p50 (ms)': f'{p50:.1f}',
         'latency p95 (ms)': f'{p95:.1f}',
-        'frames received': stream.received,
-        'frames processed': books.processed,
-        'frames replaced by newer ones': stream.overtaken,
-        'frames too old': books.too_old,
-        'frames over the rate limit': books.limited,
-        'frames unreadable': books.unreadable,
+        'frames received': camera.received,
+        'frames processed': statistics.processed,
+        'frames replaced by newer ones': camera.replaced,
+        'frames too old': statistics.too_old,
+        'frames over the rate limit': statistics.limited,
+        'frames unreadable': statistics.unreadable,
     }
-    name = stream.camera or 'camera'
-    return _status(level, f'{node}: {name}', message, stream.topic, values)
+    name = camera.name or 'camera'
+    return _status(level, f'{node}: {name}', message, camera.topic, values)
 
 
 def _status(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -13,20 +11,21 @@ import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.signals import SignalHandlerOptions
 
-from pdl_ros.node.transport import make_room_for_images
-from pdl_ros.threads import spin_briefly
+from pdl_ros.node.shared_memory import configure_shared_memory
+from pdl_ros.runtime.memory import share_one_heap
+from pdl_ros.runtime.openmp import limit_openmp_spin
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the node until Ctrl-C or a shutdown; the exit status is 0."""
-    _share_one_heap()
-    make_room_for_images()
-    spin_briefly()
+    share_one_heap()
+    configure_shared_memory()
+    limit_openmp_spin()
     # Until the node is there, Ctrl-C has nothing to end but the reading of PyTorch.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
     from pdl_ros.node.executor import NodeExecutor
-    from pdl_ros.node.node import PanopticNode
+    from pdl_ros.node.panoptic_node import PanopticNode
 
     # rclpy's own handlers raise KeyboardInterrupt wherever Python is, also in the middle of rclpy.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
@@ -34,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     node = PanopticNode()
-    executor = NodeExecutor(node.takes_long)
+    executor = NodeExecutor(node.is_transition)
     executor.add_node(node)
     threading.Thread(target=node.autostart, name='autostart', daemon=True).start()
     while rclpy.ok() and not stopped.is_set():
@@ -53,14 +52,6 @@ def main(arguments: list[str] | None = None) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-def _share_one_heap() -> None:
-    # glibc gives every thread a heap of its own, and what is freed there stays there: after each
-    # cleanup a little more memory would be missing.
-    arena_max = -8  # <malloc.h>
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(arena_max, 1)
 
 
 if __name__ == '__main__':

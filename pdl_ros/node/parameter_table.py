@@ -93,7 +93,7 @@ TABLE = (
     Parameter(
         'policy',
         'newest',
-        'newest drops frames that a newer one overtakes; every_frame queues them, for bags.',
+        'newest drops frames that a newer one replaces; every_frame queues them, for bags.',
         choices=('newest', 'every_frame'),
     ),
     Parameter(

@@ -20,7 +20,7 @@ from rclpy.parameter import Parameter as RosParameter
 from pdl_ros.engines import EngineSettings
 from pdl_ros.errors import PdlError, require
 from pdl_ros.fusion import FusionSettings
-from pdl_ros.node.geometry import FrameGeometry, parse_output_size
+from pdl_ros.node.input.geometry import FrameGeometry, parse_output_size
 from pdl_ros.node.parameter_table import TABLE, Parameter
 
 _ROWS = {row.name: row for row in TABLE}

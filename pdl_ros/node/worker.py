@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.geometry import choose_output_size, parse_output_size
-from pdl_ros.node.inbox import Inbox
-from pdl_ros.node.outputs import CameraOutputs
+from pdl_ros.node.input.camera import Camera, Frame, Received
+from pdl_ros.node.input.frame_queue import FrameQueue
+from pdl_ros.node.input.geometry import choose_output_size, parse_output_size
+from pdl_ros.node.output.publishers import CameraPublishers
 from pdl_ros.node.parameters import NodeSettings
-from pdl_ros.node.stream import CameraStream, Frame, Received
 from pdl_ros.pipeline import Segmented, Segmenter, default_fusion
 from pdl_ros.preprocessing import network_size
 
@@ -24,8 +24,8 @@ _IN_FLIGHT = 2  # batches: one that the device works on, one that is published
 class _Job(NamedTuple):
     """A frame, where it came from, and what is wanted of it."""
 
-    stream: CameraStream
-    outputs: CameraOutputs
+    camera: Camera
+    outputs: CameraPublishers
     frame: Frame
     output_size: tuple[int, int]
     demanded: frozenset[str]
@@ -33,22 +33,22 @@ class _Job(NamedTuple):
 
 
 class Worker:
-    """Segment and publish what comes into the inbox until `stop`.
+    """Segment and publish what comes into the frame_queue until `stop`.
 
     `settings` is asked once a frame, so that a change of several parameters is seen whole.
-    `complain` is told, in one sentence, of every frame that could not be segmented.
+    `log_error` is told, in one sentence, of every frame that could not be segmented.
     """
 
     def __init__(
         self,
         segmenter: Segmenter,
-        cameras: Mapping[str, tuple[CameraStream, CameraOutputs]],
-        inbox: Inbox[Received],
+        cameras: Mapping[str, tuple[Camera, CameraPublishers]],
+        frame_queue: FrameQueue[Received],
         settings: Callable[[], NodeSettings],
-        complain: Callable[[str], None],
+        log_error: Callable[[str], None],
     ) -> None:
-        self._segmenter, self._cameras, self._inbox = segmenter, cameras, inbox
-        self._settings, self._complain = settings, complain
+        self._segmenter, self._cameras, self._frame_queue = segmenter, cameras, frame_queue
+        self._settings, self._log_error = settings, log_error
         self._room = threading.Semaphore(_IN_FLIGHT)
         self._started: queue.SimpleQueue[tuple[list[_Job], Callable[[], Segmented]] | None] = (
             queue.SimpleQueue()
@@ -62,7 +62,7 @@ class Worker:
 
     def stop(self, timeout: float) -> bool:
         """End the threads; False when a frame still computes after `timeout` seconds."""
-        self._inbox.close()
+        self._frame_queue.close()
         end = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(end - time.monotonic(), 0))
@@ -79,29 +79,29 @@ class Worker:
     def _take(self) -> dict[str, Received]:
         # Room first: a frame that is taken before it can be worked on grows old.
         with self._room:
-            return self._inbox.take()
+            return self._frame_queue.take()
 
     def _batches(self, taken: Mapping[str, Received]) -> Iterable[list[_Job]]:
         """Decode what was taken, and sort it by what the network can take together."""
         batches: dict[tuple[int, int], list[_Job]] = defaultdict(list)
-        for camera, received in taken.items():
-            stream, outputs = self._cameras[camera]
+        for name, received in taken.items():
+            camera, outputs = self._cameras[name]
             try:
-                job = self._prepare(stream, outputs, received)
+                job = self._prepare(camera, outputs, received)
             except Exception as error:
-                self._fail(stream, error)
+                self._fail(camera, error)
                 continue
             if job is not None:
-                batches[self._segmenter.fits(*job.frame.rgb.shape[:2])].append(job)
+                batches[self._segmenter.batch_key(*job.frame.rgb.shape[:2])].append(job)
         return batches.values()
 
     def _prepare(
-        self, stream: CameraStream, outputs: CameraOutputs, received: Received
+        self, camera: Camera, outputs: CameraPublishers, received: Received
     ) -> _Job | None:
         """Decode a frame; None when nobody wants it any more."""
         settings = self._settings()
         demanded = outputs.demanded(settings)
-        frame = stream.decode(received, settings.max_frame_age) if demanded else None
+        frame = camera.decode(received, settings.max_frame_age) if demanded else None
         if frame is None:
             return None
         height, width = frame.rgb.shape[:2]
@@ -110,7 +110,7 @@ class Worker:
             (height, width),
             network_size(height, width, self._segmenter.variant),
         )
-        return _Job(stream, outputs, frame, size, demanded, settings)
+        return _Job(camera, outputs, frame, size, demanded, settings)
 
     def _start(self, batch: list[_Job]) -> None:
         self._room.acquire()
@@ -127,7 +127,7 @@ class Worker:
                 for job in batch:
                     self._start([job])
             else:
-                self._fail(batch[0].stream, error)
+                self._fail(batch[0].camera, error)
             return
         self._started.put((batch, finish))
 
@@ -140,24 +140,24 @@ class Worker:
                 results, stages = finish()
             except Exception as error:
                 for job in batch:
-                    self._fail(job.stream, error)
+                    self._fail(job.camera, error)
                 self._segmenter.recover()
             else:
                 for job, result in zip(batch, results, strict=True):
                     try:
                         job.outputs.publish(
-                            job.stream, job.frame, result, stages, job.demanded, job.settings,
+                            job.camera, job.frame, result, stages, job.demanded, job.settings,
                             len(batch),
                         )  # fmt: skip
                     except Exception as error:
-                        self._fail(job.stream, error)
+                        self._fail(job.camera, error)
             self._room.release()
 
     # --- both -------------------------------------------------------------------------------------
 
-    def _fail(self, stream: CameraStream, error: Exception) -> None:
+    def _fail(self, camera: Camera, error: Exception) -> None:
         """Tell of a frame that is lost; whatever it did, the next one is segmented."""
         kind = '' if isinstance(error, PdlError) else f'{type(error).__name__}: '
-        sentence = f'{stream.topic}: frame skipped: {kind}{error}'
-        stream.books.failed(time.perf_counter(), sentence)
-        self._complain(sentence)
+        sentence = f'{camera.topic}: frame skipped: {kind}{error}'
+        camera.statistics.failed(time.perf_counter(), sentence)
+        self._log_error(sentence)

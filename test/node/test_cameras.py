@@ -14,7 +14,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from pdl_ros.msg import FrameTiming
-from pdl_ros.node.cloud import POINT
+from pdl_ros.node.output.point_cloud import POINT
 from pdl_ros.pipeline import Segmenter
 
 from .harness import Harness, running
@@ -269,7 +269,7 @@ def test_a_silent_topic_is_explained_by_who_publishes_there_and_how(
     with running(parameters, tmp_path / 'log.txt', domain) as node:
         best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         node.node.create_publisher(Image, 'image', best_effort)
-        node.wait_for_log('the QoS of a publisher does not fit; asked for is reliable', 120)
+        node.wait_for_log('the QoS of a publisher is incompatible; requested is reliable', 120)
         assert '/harness offers sensor_msgs/msg/Image, best_effort, volatile' in node.log()
         node.wait_for_log('No image on /image for 5 s')
 

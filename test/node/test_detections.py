@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import PanopticResult, SegmentTable
 from pdl_ros.labels import LabelClass, LabelSet
-from pdl_ros.node.detections import detections, have_vision_msgs, vision_label_info
+from pdl_ros.node.output.detections import detections, have_vision_msgs, vision_label_info
 
 # The fields of vision_msgs 4 (Humble to Kilted) that are used, in the order of its message files.
 DEFINITIONS = {

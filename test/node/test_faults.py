@@ -18,7 +18,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import CompressedImage, Image
 
-from pdl_ros.node.cloud import POINT
+from pdl_ros.node.output.point_cloud import POINT
 from pdl_ros.pipeline import Segmenter
 
 from .harness import running
@@ -28,7 +28,7 @@ from .test_topics import message_of, pixels_of
 CAMERA = """
 import itertools, sys
 import numpy as np
-from pdl_ros.node.camera import play
+from pdl_ros.demo.frame_player import play
 play(itertools.repeat(np.load(sys.argv[1])), 20.0, 0, 1, 60.0)
 """
 

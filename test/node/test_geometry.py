@@ -14,7 +14,7 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.geometry import (
+from pdl_ros.node.input.geometry import (
     FrameGeometry,
     choose_output_size,
     image_size,

@@ -19,7 +19,7 @@ from std_msgs.msg import Header
 from pdl_ros.errors import PdlError
 from pdl_ros.imaging.encodings import ENCODINGS
 from pdl_ros.imaging.raw import to_rgb
-from pdl_ros.node.images import ImageWriter
+from pdl_ros.node.output.images import ImageWriter
 
 CHANNELS = {
     'rgb': [0, 1, 2],

@@ -12,7 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.images import ImageWriter, PngWriter
+from pdl_ros.node.output.images import ImageWriter, PngWriter
 from pdl_ros.node.parameters import TABLE, NodeSettings
 
 from .harness import OUTPUTS, running

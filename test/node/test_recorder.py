@@ -11,11 +11,11 @@ import rclpy
 from rclpy.context import Context
 from std_msgs.msg import Header
 
+from pdl_ros.demo.recorder import Recorder
 from pdl_ros.labels import LabelSet
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
-from pdl_ros.node.images import ImageWriter
-from pdl_ros.node.messages import label_info
-from pdl_ros.node.recorder import Recorder
+from pdl_ros.node.output.images import ImageWriter
+from pdl_ros.node.output.messages import label_info
 
 
 @pytest.fixture

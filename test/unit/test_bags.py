@@ -11,9 +11,9 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from pdl_ros import bags
-from pdl_ros.demo.sources import open_source
+from pdl_ros.bags import reader as bags
 from pdl_ros.errors import PdlError
+from pdl_ros.sources.source import open_source
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 TYPES = STORE.types

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import pdl_ros
-from pdl_ros.catalogue import markdown_table
 from pdl_ros.cli import main
+from pdl_ros.cli.catalogue import markdown_table
 from pdl_ros.network import checkpoints
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import get_variant

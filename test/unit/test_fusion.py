@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdl_ros.errors import PdlError
-from pdl_ros.fusion import FusionSettings, PanopticResult, fuse, fuse_plain
+from pdl_ros.fusion import FusionSettings, PanopticResult, fuse, fuse_reference
 from pdl_ros.fusion.sampling import sample, sampling_axes
 from pdl_ros.labels import LabelClass, LabelSet
 from pdl_ros.network.heads import HeadOutputs
@@ -160,7 +160,7 @@ def tensors(logits, heatmap, offset, stride=1) -> HeadOutputs:
 @given(head_arrays(), fusion_settings)
 def test_maps_and_segments_are_those_of_the_paper_worked_out_by_hand(arrays, fusion):
     by_hand = fuse_by_hand(*arrays, fusion)
-    for function in (fuse, fuse_plain):
+    for function in (fuse, fuse_reference):
         result = function(tensors(*arrays), LABEL_SET, fusion, arrays[1].shape)
         assert_equals_by_hand(result, *by_hand)
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdl_ros.bench.streets import noise_heads, street_heads
-from pdl_ros.fusion import FusionSettings, PanopticResult, fuse, fuse_batch, fuse_plain
+from pdl_ros.fusion import FusionSettings, PanopticResult, fuse, fuse_batch, fuse_reference
 from pdl_ros.labels import LabelClass, LabelSet
 from pdl_ros.network.heads import HeadOutputs
 
@@ -53,7 +53,7 @@ def assert_same(fast: PanopticResult, plain: PanopticResult) -> None:
 def check(heads: HeadOutputs, size, fusion=STREET, label_set=CITYSCAPES, valid=None) -> None:
     assert_same(
         fuse(heads, label_set, fusion, size, valid),
-        fuse_plain(heads, label_set, fusion, size, valid),
+        fuse_reference(heads, label_set, fusion, size, valid),
     )
 
 
@@ -291,7 +291,8 @@ assert os.waitpid(child, 0)[1] == 0
 
 def test_machine_code_from_before_an_edit_of_any_file_of_the_fusion_is_not_run():
     # numba would look only at the file of a function, not at where its constants come from.
-    from pdl_ros.fusion import compiled, pixels_cpu
+    from pdl_ros.fusion import pixels_cpu
+    from pdl_ros.runtime import compiled
 
     stamps = pixels_cpu.segment_strip._cache._cache_file._source_stamp
     assert compiled._sources() in stamps
@@ -302,7 +303,7 @@ def test_a_machine_without_a_writable_folder_compiles_for_each_process():
         """
 from numba.core import caching
 caching.CacheImpl._locator_classes.clear()
-from pdl_ros.fusion.compiled import compiled
+from pdl_ros.runtime.compiled import compiled
 @compiled
 def one_more(x):
     return x + 1

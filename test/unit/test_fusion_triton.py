@@ -19,7 +19,7 @@ import torch
 from hypothesis import given, settings
 
 from pdl_ros.bench.streets import noise_heads, street_heads
-from pdl_ros.fusion import FusionSettings, fuse_plain
+from pdl_ros.fusion import FusionSettings, fuse_reference
 from pdl_ros.fusion.fuse import fuse_each
 from pdl_ros.network.heads import HeadOutputs
 
@@ -128,7 +128,7 @@ def check(heads: HeadOutputs, size, fusion=STREET, label_set=CITYSCAPES, valid=N
 
     on_device = HeadOutputs(*(h.to(DEVICE) for h in heads[:3]), heads.stride)
     (result,) = fuse_each(fuse_frame, on_device, label_set, fusion, size, valid)
-    assert_same(result.cpu(), fuse_plain(heads, label_set, fusion, size, valid))
+    assert_same(result.cpu(), fuse_reference(heads, label_set, fusion, size, valid))
 
 
 @needs_triton
@@ -177,7 +177,7 @@ def test_a_batch_gives_each_frame_its_own_result():
     batch = [torch.cat(h).to(DEVICE) for h in zip(*(b[:3] for b in both), strict=True)]
     results = fuse_each(fuse_frame, HeadOutputs(*batch, 4), CITYSCAPES, STREET, (32, 64))
     for result, heads in zip(results, both, strict=True):
-        assert_same(result.cpu(), fuse_plain(heads, CITYSCAPES, STREET, (32, 64)))
+        assert_same(result.cpu(), fuse_reference(heads, CITYSCAPES, STREET, (32, 64)))
 
 
 @needs_triton
@@ -188,6 +188,6 @@ def test_a_table_that_was_not_copied_to_the_host_lists_only_segments():
     heads = street_heads((32, 64), 3, CITYSCAPES)
     on_device = HeadOutputs(*(h.to(DEVICE) for h in heads[:3]), heads.stride)
     (result,) = fuse_each(fuse_frame, on_device, CITYSCAPES, STREET, (32, 64))
-    plain = fuse_plain(heads, CITYSCAPES, STREET, (32, 64))
+    plain = fuse_reference(heads, CITYSCAPES, STREET, (32, 64))
     assert len(result.segments.id) > len(plain.segments.id)
     assert [row['id'] for row in result.segments.rows()] == plain.segments.id.tolist()

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from pdl_ros.bench.streets import street_heads
 from pdl_ros.fusion import FusionSettings, fuse
-from pdl_ros.fusion.masks import bitmap, coco_masks, polygons
+from pdl_ros.imaging.masks import bitmap, coco_masks, polygons
 from pdl_ros.labels import LabelSet
 
 

@@ -84,7 +84,7 @@ def test_a_list_of_frames_gives_what_each_frame_gives(segmenter):
 
 def test_a_batch_gives_each_frame_its_own_labels_at_its_own_size(segmenter):
     frames = [frame_of(160, 256, 1), frame_of(159, 250, 2), frame_of(160, 256, 3)]
-    assert len({segmenter.fits(*frame.shape[:2]) for frame in frames}) == 1
+    assert len({segmenter.batch_key(*frame.shape[:2]) for frame in frames}) == 1
     sizes = [None, (40, 64), None]
     results, stages = segmenter.start(frames, sizes)()
     assert min(stages) >= 0 and stages.network_ms > 0
@@ -335,7 +335,7 @@ def test_what_is_no_rgb_frame_is_refused_in_a_sentence_and_the_next_one_is_not(s
 
 
 def test_files_hold_the_panoptic_map_and_the_segments_of_each_frame(tmp_path, segmenter):
-    from pdl_ros.files import infer_files
+    from pdl_ros.cli.infer import infer_files
 
     weights, image, out = tmp_path / 'w.safetensors', tmp_path / 'a.png', tmp_path / 'new' / 'out'
     checkpoints.save(network_of(TINY), TINY, weights, {})

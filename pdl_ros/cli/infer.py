@@ -1,0 +1,93 @@
+"""`pdl_ros infer`: segment image files, videos and bags into files, without ROS."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pdl_ros.cli.options import (
+    DEFAULT_VARIANT,
+    Device,
+    EngineName,
+    Flip,
+    Precision,
+    Scales,
+    Weights,
+    open_segmenter,
+)
+from pdl_ros.errors import PdlError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pdl_ros.fusion import PanopticResult
+    from pdl_ros.labels import LabelSet
+    from pdl_ros.pipeline import Segmenter
+
+
+def infer(
+    source: Annotated[
+        str, typer.Argument(help='An image, a video, a folder of images or a rosbag.')
+    ],
+    out: Annotated[Path, typer.Option('--out', '-o', help='Folder for the results.')] = Path(
+        'output'
+    ),
+    weights: Weights = DEFAULT_VARIANT,
+    device: Device = 'auto',
+    scales: Scales = '1',
+    flip: Flip = False,
+    engine: EngineName = 'auto',
+    precision: Precision = 'auto',
+) -> None:
+    """Segment files without ROS: a 16-bit panoptic PNG, an overlay and a segment list for each
+    frame.
+    """
+    count = infer_files(
+        source, open_segmenter(weights, device, scales, flip, engine, precision), out
+    )
+    print(f'{count} frames segmented into {out}/')
+
+
+def infer_files(source: str, segmenter: Segmenter, out: Path) -> int:
+    """Segment every frame of an image, video or folder; return their number.
+
+    For each frame writes ``NNNNNN_panoptic.png`` (16 bit, class × label_divisor + instance, 65535 =
+    void), ``NNNNNN_overlay.png`` and ``NNNNNN.json`` with its segments.
+    """
+    import numpy as np
+    from rich.progress import track
+
+    from pdl_ros.sources import open_source
+    from pdl_ros.visualization import overlay
+
+    frames = open_source(source)
+    out.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for rgb in track(frames, 'segmenting', total=frames.length):
+        result = segmenter(rgb)
+        panoptic = result.panoptic.numpy()
+        picture = overlay(rgb, panoptic, segmenter.label_set)
+        _write(out / f'{count:06d}_panoptic.png', panoptic.astype(np.uint16))
+        _write(out / f'{count:06d}_overlay.png', picture[..., ::-1])
+        (out / f'{count:06d}.json').write_text(
+            json.dumps(_segments(result, segmenter.label_set), indent=1)
+        )
+        count += 1
+    return count
+
+
+def _segments(result: PanopticResult, label_set: LabelSet) -> list[dict]:
+    return [
+        {'class_name': label_set.classes[row['class_id']].name, **row}
+        for row in result.segments.rows()
+    ]
+
+
+def _write(path: Path, image: np.ndarray) -> None:
+    import cv2
+
+    if not cv2.imwrite(str(path), image):
+        raise PdlError(f'{path} cannot be written; is the disk full or the folder read-only?')

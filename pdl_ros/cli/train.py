@@ -1,0 +1,95 @@
+"""`pdl_ros train`: train on labelled images, and score what came of it."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pdl_ros import __version__
+from pdl_ros.cli.options import Data, Device, open_dataset
+from pdl_ros.errors import require_package
+
+if TYPE_CHECKING:
+    from pdl_ros.evaluation import Scores
+
+
+def train(
+    variant: Annotated[str, typer.Argument(help='Variant to train; see `pdl_ros variants`.')],
+    data: Data,
+    out: Annotated[Path, typer.Option(help='Folder of the run; an existing run is resumed.')],
+    labels: Annotated[
+        str | None, typer.Option(help='Label set (name or YAML) of your own data.')
+    ] = None,
+    backbone_weights: Annotated[str, typer.Option(help='imagenet, none, or a file.')] = 'imagenet',
+    steps: Annotated[int | None, typer.Option(help='Optimiser steps in all.')] = None,
+    batch_size: Annotated[int | None, typer.Option()] = None,
+    learning_rate: Annotated[float | None, typer.Option()] = None,
+    until: Annotated[
+        int | None, typer.Option(help='Pause at this step; run again to go on.')
+    ] = None,
+    device: Device = 'auto',
+) -> None:
+    """Train on labelled images, then score the averaged weights on the `val` split and save
+    them.
+    """
+    require_package('lightning_fabric', 'train')
+    from pdl_ros.evaluation.report import print_table, write_json
+    from pdl_ros.evaluation.run import evaluate as score
+    from pdl_ros.labels import LabelSet
+    from pdl_ros.network.variants import get_variant
+    from pdl_ros.pipeline import Segmenter
+    from pdl_ros.training.recipes import imagenet_weights, recipe
+    from pdl_ros.training.trainer import Trainer
+
+    chosen = get_variant(variant)
+    if labels is not None:
+        chosen = replace(chosen, label_set=LabelSet.load(labels))
+    overrides: dict[str, Any] = {
+        'steps': steps,
+        'batch_size': batch_size,
+        'learning_rate': learning_rate,
+    }
+    settings = replace(recipe(chosen), **{k: v for k, v in overrides.items() if v is not None})
+    start = {'imagenet': lambda: imagenet_weights(chosen.backbone), 'none': lambda: None}
+    trainer = Trainer(
+        chosen,
+        open_dataset(data, 'train', chosen.label_set),
+        settings,
+        out,
+        start.get(backbone_weights, lambda: Path(backbone_weights))(),
+        device,
+    )
+    trainer.run(until)
+    weights = trainer.save_weights({'commit': _commit()})
+    scores = score(Segmenter.load(weights, device), open_dataset(data, 'val', chosen.label_set))
+    trainer.save_weights({'commit': _commit(), 'scores': _summary(scores)})
+    print_table(scores)
+    write_json(scores, out / 'scores.json', {'step': trainer.step})
+    print(f'Weights: {weights}')
+
+
+def _commit() -> str:
+    """The commit of this checkout, for the header of trained weights; unknown in an installed
+    package.
+    """
+    folder = Path(__file__).parent
+    asked = subprocess.run(
+        ['git', 'describe', '--always', '--dirty', '--abbrev=40'],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or f'release {__version__}'
+
+
+def _summary(scores: Scores) -> dict[str, float]:
+    return {
+        name: round(value, 4)
+        for name, value in scores.to_dict().items()
+        if isinstance(value, float)
+    }

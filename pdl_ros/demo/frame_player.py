@@ -1,0 +1,121 @@
+"""A camera made of pictures: publishes frames of any source as `image`, with a fresh stamp each.
+
+As a process: ``python -m pdl_ros.demo.frame_player SOURCE RATE FRAMES [LISTENERS] --ros-args``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+import time
+from collections.abc import Iterable
+
+import numpy as np
+import rclpy
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from pdl_ros.demo.cameras import open_camera
+from pdl_ros.errors import PdlError
+from pdl_ros.node.output.images import ImageWriter
+from pdl_ros.node.shared_memory import configure_shared_memory
+
+_FAREWELL = 2.0  # seconds for listeners to have the last frames
+_LISTENERS = 2  # the node and the recorder: the camera starts when both are there
+_PATIENCE = 120.0  # seconds; a cold disk takes its time to read PyTorch
+
+
+def main() -> None:
+    """Play FRAMES frames of a source at RATE a second, when there are so many LISTENERS.
+
+    RATE 0 is the source's own; FRAMES 0 is without end, from the beginning again and again.
+    """
+    name, rate, limit, *listeners = remove_ros_args(sys.argv)[1:]
+    try:
+        source = open_camera(name)
+        endless = itertools.chain.from_iterable(itertools.repeat(source))
+        play(
+            source if int(limit) else endless,
+            float(rate) or source.fps,
+            int(limit),
+            int(listeners[0]) if listeners else _LISTENERS,
+            _PATIENCE,
+        )
+    except PdlError as error:
+        print(f'pdl_ros: {error}', file=sys.stderr)
+        sys.exit(2)
+
+
+def play(
+    frames: Iterable[np.ndarray], rate: float, limit: int, listeners: int, patience: float
+) -> None:
+    """Be a camera process: wait for listeners, then publish (H, W, 3) uint8 RGB frames at `rate`.
+
+    Raises PdlError when there are not so many listeners within `patience` seconds. ROS arguments
+    are taken from the command line.
+    """
+    configure_shared_memory()
+    rclpy.init()
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        node = FramePlayer()
+        if node.wait_for_subscribers(listeners, patience):
+            node.play(frames, rate, limit)
+        elif rclpy.ok():
+            raise PdlError(
+                f'The camera found fewer than {listeners} listeners on {node.topic} within '
+                f'{patience:.0f} s; is DDS traffic on this machine blocked by a firewall?'
+            )
+    rclpy.try_shutdown()
+
+
+class FramePlayer(Node):
+    """Publish (H, W, 3) uint8 RGB frames on `image`."""
+
+    def __init__(self, frame_id: str = 'camera_optical_frame') -> None:
+        super().__init__('camera')
+        self.frame_id = frame_id
+        # Reliable suits best-effort subscribers too, and a demo should lose no frame to the
+        # transport.
+        self._publisher = self.create_publisher(
+            Image, 'image', QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+        )
+        self._writer = ImageWriter('rgb8')
+
+    @property
+    def topic(self) -> str:
+        """The full name of the topic published on."""
+        return str(self._publisher.topic_name)
+
+    def wait_for_subscribers(self, count: int, timeout: float) -> bool:
+        """Wait until so many subscribers are matched; False after `timeout` seconds."""
+        end = time.monotonic() + timeout
+        while self._publisher.get_subscription_count() < count:
+            if time.monotonic() > end or not rclpy.ok():
+                return False
+            time.sleep(0.05)
+        return True
+
+    def play(self, frames: Iterable[np.ndarray], rate: float, limit: int = 0) -> int:
+        """Publish at most `limit` frames (0: all) at `rate` a second; return how many."""
+        period, due, count = 1 / rate, time.monotonic(), 0
+        for rgb in frames:
+            if (limit and count >= limit) or not rclpy.ok():
+                break
+            time.sleep(max(due - time.monotonic(), 0))
+            due = max(due + period, time.monotonic())  # late frames do not catch up in a burst
+            header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.frame_id)
+            self._publisher.publish(self._writer.fill(rgb, header))
+            count += 1
+        if rclpy.ok():  # whoever leaves now takes the last frames along
+            self._publisher.wait_for_all_acked(Duration(seconds=_FAREWELL))
+        return count
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,151 @@
+# mypy: allow-untyped-defs, no-check-untyped-defs
+"""Masks of segments, from a label map: COCO run lengths, cropped bitmaps, polygons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from pdl_ros.runtime.compiled import compiled, compiled_inner
+
+_LONGEST = 7
+"""Characters that a run length takes at most, of 5 bits each: 32 bits and a sign."""
+
+
+def coco_masks(labels: np.ndarray, ids: Sequence[int] | np.ndarray) -> list[bytes]:
+    """Return the `counts` of COCO's compressed run lengths for each of S ids of a label map.
+
+    labels: (H, W) int32, not negative: an instance map, or a panoptic map. With ``size = [H, W]``
+    beside them the counts are what pycocotools calls an encoded mask. All segments are found in one
+    pass, whatever their number; an id that is not in the map has an empty mask.
+    """
+    labels = np.ascontiguousarray(labels, np.int32)
+    ids = np.asarray(ids, np.int64)
+    row_of = np.full(max(labels.max(initial=0), ids.max(initial=0)) + 1, -1, np.int32)
+    row_of[ids] = np.arange(len(ids))
+    first, starts, ends = _find_runs(labels, row_of, len(ids))
+    text = np.empty(_LONGEST * (2 * len(starts) + len(ids)), np.uint8)
+    stops = np.empty(len(ids), np.int64)
+    _compress(starts, ends, first, labels.size, text, stops)
+    bounds = [0, *stops.tolist()]
+    whole = text[: bounds[-1]].tobytes()
+    return [whole[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def bitmap(labels: np.ndarray, segment_id: int, box: Sequence[int]) -> np.ndarray:
+    """Return the (y1 - y0, x1 - x0) bool mask of a segment within its box (x0, y0, x1, y1)."""
+    x0, y0, x1, y1 = box
+    return labels[y0:y1, x0:x1] == segment_id
+
+
+def polygons(labels: np.ndarray, segment_id: int, box: Sequence[int]) -> list[np.ndarray]:
+    """Return the outlines of a segment's parts, each (n, 2) int32 (x, y) pixels of the image.
+
+    The corners lie on pixels of the mask; holes are not told.
+    """
+    mask = bitmap(labels, segment_id, box).astype(np.uint8)
+    corner = (int(box[0]), int(box[1]))
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=corner)
+    return [outline[:, 0] for outline in outlines]
+
+
+def _find_runs(labels, row_of, segments):
+    """Return where each segment's runs begin, and starts and ends in column-major order, segment by
+    segment. A run ends at the foot of its column, though the next may begin with the same label.
+    """
+    height, width = labels.shape
+    room, found = 0, 16 * width
+    while found > room:  # rarely twice
+        room = found
+        runs = np.empty((room, 4), np.int32)
+        found = _scan(labels, row_of, np.zeros(width, np.int32), runs)
+    segment, column, start, end = runs[:found].T.astype(np.int64, 'C')
+    order = _order(column, np.zeros(width + 1, np.int64))
+    first = np.zeros(segments + 1, np.int64)
+    order = order[_order(segment[order], first)]
+    column, start, end = column[order], start[order], end[order]
+    return first, column * height + start, column * height + end
+
+
+@compiled_inner
+def _scan(labels, row_of, begin, runs):
+    """Write the segment, column, first and last row + 1 of every run of a column's pixels, as far
+    as there is room; return how many runs there are.
+
+    The map is read in rows, as it lies in memory. begin: (W,) zeros; where each column's run began.
+    """
+    height, width = labels.shape
+    found = 0
+    for y in range(1, height + 1):
+        above, below = labels[y - 1], labels[min(y, height - 1)]
+        for x in range(width):
+            if above[x] != below[x] or y == height:
+                segment = row_of[above[x]]
+                if segment >= 0:
+                    if found < len(runs):
+                        run = runs[found]
+                        run[0], run[1], run[2], run[3] = segment, x, begin[x], y
+                    found += 1
+                begin[x] = y
+    return found
+
+
+@compiled
+def _order(keys, first):
+    """Return the order that sorts keys and leaves equal ones as they are; note where each begins.
+
+    first: (keys + 1,) zeros.
+    """
+    for key in keys:
+        first[key + 1] += 1
+    for key in range(1, len(first)):
+        first[key] += first[key - 1]
+    position = first.copy()
+    order = np.empty(len(keys), np.int64)
+    for at in range(len(keys)):
+        order[position[keys[at]]] = at
+        position[keys[at]] += 1
+    return order
+
+
+@compiled_inner
+def _compress(starts, ends, first, size, text, stops):
+    """Write each segment's counts: alternately of others' and of its own pixels, each less the last
+    but one of its kind, in characters of 5 bits.
+    """
+    at = 0
+    for segment in range(len(stops)):
+        end, counts = 0, 0
+        others, own = 0, 0
+        run = first[segment]
+        while run < first[segment + 1]:
+            start, stop = starts[run], ends[run]
+            run += 1
+            # From the foot of a column on at the head of the next.
+            while run < first[segment + 1] and starts[run] == stop:
+                stop = ends[run]
+                run += 1
+            gap, length = start - end, stop - start
+            # The first three counts are written as they are.
+            at = _write(gap - others if counts > 2 else gap, text, at)
+            at = _write(length - own if counts > 1 else length, text, at)
+            others, own, end = gap, length, stop
+            counts += 2
+        if end < size:
+            at = _write(size - end - others if counts > 2 else size - end, text, at)
+        stops[segment] = at
+
+
+@compiled_inner
+def _write(number, text, at):
+    """Write a signed number, its low bits first; the last character repeats the sign."""
+    more = True
+    while more:
+        bits = number & 31
+        number >>= 5
+        more = number != (-1 if bits & 16 else 0)
+        text[at] = 48 + bits + (32 if more else 0)
+        at += 1
+    return at

@@ -1,0 +1,1 @@
+"""What comes into the node: subscriptions, the frame queue, decoding, geometry."""

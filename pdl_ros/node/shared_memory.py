@@ -1,0 +1,40 @@
+"""How images leave this process, where the middleware is Fast DDS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import MutableMapping
+from pathlib import Path
+
+PROFILE = Path(__file__).parent / 'fastdds.xml'
+SEGMENT = 32 << 20
+"""Bytes of shared memory that the profile asks for."""
+
+_PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')  # new, old name
+_CHOICES = (*_PROFILES, 'FASTDDS_BUILTIN_TRANSPORTS', 'RMW_FASTRTPS_USE_QOS_FROM_XML')
+_FILES = ('DEFAULT_FASTDDS_PROFILES.xml', 'DEFAULT_FASTRTPS_PROFILES.xml')
+_SHARED = Path('/dev/shm')
+
+
+def configure_shared_memory(
+    environment: MutableMapping[str, str] = os.environ, shared: Path = _SHARED
+) -> None:
+    """Have messages of this process pass through a shared memory that images fit into, and be sent
+    by a thread of Fast DDS. To be called before rclpy.init; docs/benchmarks.md has what it brings.
+
+    What a user has chosen stays: any of the environment variables or files that Fast DDS reads.
+    Where `shared` has no room for two such memories (a container has 64 MB), only the thread.
+    """
+    if environment.get('RMW_IMPLEMENTATION', 'rmw_fastrtps').startswith('rmw_fastrtps'):
+        environment.setdefault('RMW_FASTRTPS_PUBLICATION_MODE', 'ASYNCHRONOUS')
+        chosen = any(environment.get(name) for name in _CHOICES)
+        if not chosen and not any(Path(name).exists() for name in _FILES) and _has_room(shared):
+            environment.update(dict.fromkeys(_PROFILES, str(PROFILE)))
+
+
+def _has_room(shared: Path) -> bool:
+    try:
+        return shutil.disk_usage(shared).free >= 2 * SEGMENT
+    except OSError:
+        return False

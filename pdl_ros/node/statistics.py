@@ -1,0 +1,70 @@
+"""What came in and went out, for diagnostics: counts, rates and latencies of one camera."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+_WINDOW = 100  # the last frames that rates and latencies are told of
+
+
+class Statistics:
+    """Counters since configure, and the times of the last frames (steady clock, seconds)."""
+
+    def __init__(self) -> None:
+        self.processed = 0
+        self.unreadable = 0
+        self.too_old = 0
+        self.limited = 0
+        self.frame_id = ''
+        self.last_arrival = 0.0
+        self.last_error = ''
+        self.last_error_at = 0.0
+        self._arrivals: deque[float] = deque(maxlen=_WINDOW)
+        self._departures: deque[float] = deque(maxlen=_WINDOW)
+        self._latencies: deque[float] = deque(maxlen=_WINDOW)
+
+    @property
+    def lost(self) -> int:
+        """Frames that were received and not segmented for a reason of their own."""
+        return self.unreadable + self.too_old + self.limited
+
+    def arrived(self, now: float) -> None:
+        """Note an image."""
+        self.last_arrival = now
+        self._arrivals.append(now)
+
+    def published(self, frame_id: str, now: float, latency: float) -> None:
+        """Note a result, `latency` seconds after its image came."""
+        self.processed += 1
+        self.frame_id = frame_id
+        self._departures.append(now)
+        self._latencies.append(latency)
+
+    def failed(self, now: float, sentence: str) -> None:
+        """Note a frame that could not be segmented."""
+        self.unreadable += 1
+        self.last_error, self.last_error_at = sentence, now
+
+    def input_rate(self, now: float) -> float:
+        """Return the images a second, over the last seconds."""
+        return _rate(self._arrivals, now)
+
+    def output_rate(self, now: float) -> float:
+        """Return the results a second, over the last seconds."""
+        return _rate(self._departures, now)
+
+    def latency_ms(self) -> tuple[float, float]:
+        """Return the median and the 95th percentile from image to last publish; 0 without any."""
+        if not self._latencies:
+            return 0.0, 0.0
+        p50, p95 = np.percentile(list(self._latencies), (50, 95))
+        return 1e3 * float(p50), 1e3 * float(p95)
+
+
+def _rate(times: deque[float], now: float, window: float = 5.0) -> float:
+    recent = [t for t in list(times) if now - t <= window]
+    if len(recent) < 2:
+        return len(recent) / window
+    return (len(recent) - 1) / (recent[-1] - recent[0]) if recent[-1] > recent[0] else 0.0

@@ -1,0 +1,1 @@
+"""How this process uses the machine: threads, memory, compiled kernels, files."""
