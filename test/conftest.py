@@ -2,29 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import itertools
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 _WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
-_WORKER = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
 if _WORKERS > 1:
     # PyTorch's threads wait for the slowest of them: beside another busy process, one is faster.
     os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-# Runs on one machine, and the workers of a run, must not hear each other.
-_run = os.getppid() if _WORKERS > 1 else os.getpid()
-_domains = itertools.count(_run * _WORKERS + _WORKER, _WORKERS)
+_DOMAINS = 80
+_candidates = itertools.count(os.getpid() * 7)
 
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
 
 
 @pytest.fixture
-def domain() -> int:
-    """A DDS domain of its own, 10 to 89."""
-    return 10 + next(_domains) % (80 // _WORKERS * _WORKERS)
+def domain() -> Iterator[int]:
+    """A DDS domain that no other test on this machine uses meanwhile."""
+    with own_domain() as number:
+        yield number
+
+
+@pytest.fixture(scope='module')
+def module_domain() -> Iterator[int]:
+    """A DDS domain of all the tests of a file."""
+    with own_domain() as number:
+        yield number
+
+
+@contextlib.contextmanager
+def own_domain() -> Iterator[int]:
+    """Hold a DDS domain, 10 to 89, by a lock that ends with the process; also for longer fixtures.
+
+    The numbers are tried from a place of the process's own, so that one is not used again at once:
+    what a test left behind in it may still be heard for a moment.
+    """
+    folder = Path(tempfile.gettempdir(), 'pdl_ros_test_domains')
+    folder.mkdir(exist_ok=True)
+    for _ in range(2 * _DOMAINS):
+        number = 10 + next(_candidates) % _DOMAINS
+        with (folder / str(number)).open('a') as lock, contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield number
+            return
+    raise RuntimeError(f'all {_DOMAINS} DDS domains are in use; see {folder}')
 
 
 @pytest.fixture(scope='session')

@@ -26,7 +26,6 @@ except ImportError:
 
 from .cases import CASES, ROBOT, ROOT, WRONG, Process
 
-DOMAIN = 86
 FILES = sorted(path.name for path in (ROOT / 'launch').glob('*.launch.py'))
 PANOPTIC = {
     *(
@@ -58,7 +57,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
 
 
 @pytest.fixture(autouse=True)
-def prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, domain: int) -> None:
     """A prefix with the program of another package, which is optional."""
     marker = tmp_path / 'share' / 'ament_index' / 'resource_index' / 'packages' / 'rviz2'
     executable = tmp_path / 'lib' / 'rviz2' / 'rviz2'
@@ -68,19 +67,19 @@ def prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     executable.chmod(0o755)
     monkeypatch.setenv('AMENT_PREFIX_PATH', f'{tmp_path}:{os.environ.get("AMENT_PREFIX_PATH", "")}')
     monkeypatch.setenv('ROS_DISTRO', 'jazzy')
-    monkeypatch.setenv('ROS_DOMAIN_ID', str(DOMAIN))
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(domain))
     monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path / 'log'))
     launch.logging.reset()  # it keeps the screen of the first test otherwise
 
 
 @pytest.fixture
-def listener() -> Iterator[None]:
+def listener(domain: int) -> Iterator[None]:
     """Somebody who takes images and results, so that a bag can be played."""
     import rclpy
     from sensor_msgs.msg import Image
 
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
+    rclpy.init(context=context, domain_id=domain)
     node = rclpy.create_node('listener', context=context)
     for topic in ('/cam/image_raw/compressed', '/panoptic_node/timing'):
         node.create_subscription(Image, topic, print, 1)

@@ -78,10 +78,10 @@ def test_foxglove_shows_topics_and_fields_that_there_are() -> None:
     assert leaves(layout['layout']) == set(panels)
 
 
-def test_ros_reads_png_from_the_settings_of_image_transport() -> None:
+def test_ros_reads_png_from_the_settings_of_image_transport(domain: int) -> None:
     file = CONFIG / 'image_transport' / 'png.yaml'
     context = rclpy.Context()
-    rclpy.init(args=['--ros-args', '--params-file', str(file)], context=context, domain_id=85)
+    rclpy.init(args=['--ros-args', '--params-file', str(file)], context=context, domain_id=domain)
     node = rclpy.create_node(
         'republish', context=context, automatically_declare_parameters_from_overrides=True
     )

@@ -29,10 +29,12 @@ CONVERSIONS = {
 
 
 @pytest.fixture(scope='module')
-def node(parameters: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+def node(
+    parameters: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, module_domain: int
+) -> Iterator[Harness]:
     """One node with every output listened to."""
     log = tmp_path_factory.mktemp('node') / 'log.txt'
-    with running({**parameters, 'label_info_period': 0.5}, log, domain=77) as harness:
+    with running({**parameters, 'label_info_period': 0.5}, log, module_domain) as harness:
         harness.listen()
         yield harness
 

@@ -54,7 +54,7 @@ def workspace(tmp_path):
 
 def bash(workspace, script, **options):
     python = Path(sys.executable).parent
-    script = f'export PATH={python}:$PATH ROS_DOMAIN_ID=87\n{script}'
+    script = f'export PATH={python}:$PATH\n{script}'
     command = ['bash', '-e', '-c', script]
     return subprocess.run(
         command, cwd=workspace, capture_output=True, text=True, timeout=280, **options
@@ -63,7 +63,7 @@ def bash(workspace, script, **options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('mode', ['', '--symlink-install'])
-def test_a_workspace_builds_and_its_processes_exchange_messages(workspace, mode):
+def test_a_workspace_builds_and_its_processes_exchange_messages(workspace, domain, mode):
     built = bash(workspace, f'nice colcon build {mode} --cmake-args -DBUILD_TESTING=OFF')
     assert built.returncode == 0, built.stdout + built.stderr
 
@@ -77,7 +77,7 @@ def test_a_workspace_builds_and_its_processes_exchange_messages(workspace, mode)
         'python3 -c "$PUBLISH" &\n'
         'python3 -c "$RECEIVE"\n'
         'kill $!\n',
-        env={**os.environ, 'PUBLISH': PUBLISH, 'RECEIVE': RECEIVE},
+        env={**os.environ, 'ROS_DOMAIN_ID': str(domain), 'PUBLISH': PUBLISH, 'RECEIVE': RECEIVE},
     )
     assert exchanged.stdout.splitlines() == [
         str(package / '__init__.py'),
