@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pdl_ros import __version__
-from pdl_ros.bench.machine import busy_processes, in_own_process, processor
+from pdl_ros.bench.machine import busy_processes, device_name, in_own_process, now, processor
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import STRIDE, street_heads
 from pdl_ros.demo.cameras import open_camera
@@ -34,6 +34,7 @@ from pdl_ros.preprocessing import Preprocessor, network_size, padded_size
 
 PUBLISHED = 'published'
 ENGINES = (PUBLISHED, 'torch fp32', 'torch bf16', 'onnx fp32', 'onnx bf16')
+CUDA_ENGINES = (PUBLISHED, 'torch fp32', 'torch bf16', 'torch fp16')
 INSTANCES = 60  # that an untrained network is given to fuse
 _ROUNDS = 2  # every engine runs twice, in turns, so that a busy minute does not hit one alone
 
@@ -41,15 +42,23 @@ Run = Callable[[np.ndarray], StageTimes]
 
 
 def bench_engines(
-    variants: list[str], height: int, width: int, frames: int, engines: list[str], busy: int = 0
+    variants: list[str],
+    height: int,
+    width: int,
+    frames: int,
+    engines: list[str],
+    busy: int = 0,
+    device: str = 'cpu',
 ) -> dict[str, Any]:
     """Time `frames` frames of a size with each engine; each in processes of its own.
 
-    busy: processes that compute beside it, as on a robot that has other work too.
+    device: cpu, cuda or cuda:N. busy: processes that compute beside it, as on a robot that has
+    other work too.
     """
+    known = CUDA_ENGINES if pick_device(device).type == 'cuda' else ENGINES
     for engine in engines:
-        if engine not in ENGINES:
-            raise PdlError(f'No engine {engine!r} to time; give {" or ".join(ENGINES)}.')
+        if engine not in known:
+            raise PdlError(f'No engine {engine!r} to time; give {" or ".join(known)}.')
     present = [e for e in engines if not e.startswith('onnx') or find_spec('onnx')]
     cases = []
     for variant in variants:
@@ -57,7 +66,7 @@ def bench_engines(
         runs: dict[str, list[dict[str, Any]]] = {engine: [] for engine in present}
         for _, engine in itertools.product(range(_ROUNDS), present):
             with busy_processes(busy):
-                done = in_own_process(__name__, variant, engine, height, width, frames)
+                done = in_own_process(__name__, variant, engine, height, width, frames, device)
             runs[engine].append(done)
         cases += [_joined(variant, engine, done) for engine, done in runs.items()]
         baseline = next((c['total_ms'][0] for c in cases if _is_baseline(c, variant)), None)
@@ -66,6 +75,7 @@ def bench_engines(
     return {
         'version': __version__,
         'processor': processor(),
+        'device': device_name(device),
         'threads': torch.get_num_threads(),
         'load_average': os.getloadavg()[0],
         'torch': torch.__version__,
@@ -83,7 +93,7 @@ def print_results(results: dict[str, Any]) -> None:
     names = [*StageTimes._fields, 'total_ms']
     height, width = results['size']
     table = Table(title=f'{height}×{width}, milliseconds, p50 / p95')
-    for column in ('variant', 'engine', *names, 'first_ms', 'frames/s', 'times'):
+    for column in ('variant', 'engine', *names, 'first_ms', 'frames/s', 'overlapped', 'times'):
         table.add_column(column.removesuffix('_ms'))
     for case in results['cases']:
         times = case['times_published']
@@ -93,14 +103,19 @@ def print_results(results: dict[str, Any]) -> None:
             *(f'{case[name][0]:.1f} / {case[name][1]:.1f}' for name in names),
             f'{case["first_ms"]:.0f}',
             f'{case["frames_per_second"]:.2f}',
+            f'{overlapped:.2f}' if (overlapped := case['overlapped_frames_per_second']) else '',
             f'{times:.1f}' if times else '',
         )
     console = Console(width=160)
     console.print(table)
-    console.print('{processor}, {threads} threads, load {load_average:.1f}'.format(**results))
+    console.print(
+        '{device}; {processor}, {threads} threads, load {load_average:.1f}'.format(**results)
+    )
 
 
-def measure(variant: str, engine: str, height: int, width: int, frames: int) -> dict[str, Any]:
+def measure(
+    variant: str, engine: str, height: int, width: int, frames: int, device: str = 'cpu'
+) -> dict[str, Any]:
     """Time one engine in this process: drawn streets of a size, after one warm-up at that size.
 
     Variants without shipped weights get random ones, which see nothing. What is fused then are the
@@ -111,8 +126,12 @@ def measure(variant: str, engine: str, height: int, width: int, frames: int) -> 
         for frame in itertools.islice(iter(open_camera('scene')), min(frames, 8) + 1)
     ]
     network, found, trained = _network(variant)
-    prepare = _published if engine == PUBLISHED else _engine
-    run = prepare(network, found, engine, trained)
+    target, segmenter = pick_device(device), None
+    if engine == PUBLISHED:
+        run = _published(network, found, trained, target)
+    else:
+        segmenter = _segmenter(network, found, engine, trained, target)
+        run = _timed(segmenter)
     run(np.zeros_like(pictures[0]))
     rows, first = [], 0.0
     for number in range(frames + 1):
@@ -123,7 +142,8 @@ def measure(variant: str, engine: str, height: int, width: int, frames: int) -> 
             first = total
         else:
             rows.append([*stages, total])
-    return {'rows': rows, 'first_ms': first}
+    overlapped = _overlapped(segmenter, pictures, frames) if segmenter else None
+    return {'rows': rows, 'first_ms': first, 'overlapped': overlapped}
 
 
 def _network(name: str) -> tuple[PanopticDeepLab, Variant, bool]:
@@ -148,37 +168,65 @@ class _Blind:
         if self._street is None:
             height, width = heads.semantic.shape[-2:]
             size = height * STRIDE, width * STRIDE
-            self._street = street_heads(size, INSTANCES, self._label_set)
+            street = street_heads(size, INSTANCES, self._label_set)
+            self._street = street.to(images.device)
         return self._street
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._works, name)
 
 
-def _engine(network: PanopticDeepLab, variant: Variant, engine: str, trained: bool) -> Run:
+def _segmenter(
+    network: PanopticDeepLab, variant: Variant, engine: str, trained: bool, device: torch.device
+) -> Segmenter:
     name, precision = engine.split()
-    segmenter = Segmenter(network, variant, 'cpu', engine=EngineSettings(name, precision))
+    segmenter = Segmenter(network, variant, str(device), engine=EngineSettings(name, precision))
     if not trained:
         segmenter.engine = _Blind(segmenter.engine, variant)
+    return segmenter
+
+
+def _timed(segmenter: Segmenter) -> Run:
     return lambda frame: segmenter.timed(frame)[1]
 
 
-def _published(plain: PanopticDeepLab, variant: Variant, _: str, trained: bool) -> Run:
+def _overlapped(segmenter: Segmenter, pictures: list[np.ndarray], frames: int) -> float:
+    """Return the frames a second where the next one begins before the last one's results are
+    asked for, as in the node: on a GPU its upload and the other's read-back overlap with work.
+    """
+    began = time.perf_counter()
+    finish = segmenter.start([pictures[0]])
+    for number in range(1, frames):
+        following = segmenter.start([pictures[number % len(pictures)]])
+        finish()
+        finish = following
+    finish()
+    return frames / (time.perf_counter() - began)
+
+
+def _published(
+    plain: PanopticDeepLab, variant: Variant, trained: bool, device: torch.device
+) -> Run:
+    plain = plain.to(device)
     network = plain if trained else _Blind(plain, variant)
-    preprocess, settings = Preprocessor(variant, pick_device('cpu')), default_fusion(variant)
+    preprocess, settings = Preprocessor(variant, device), default_fusion(variant)
 
     @torch.inference_mode()
     def run(frame: np.ndarray) -> StageTimes:
         height, width = frame.shape[:2]
         size = network_size(height, width, variant)
-        marks = [time.perf_counter()]
+        marks = [now(device)]
         images = preprocess(frame, size).contiguous()
-        marks.append(time.perf_counter())
+        marks.append(now(device))
         heads = network(images)
-        marks.append(time.perf_counter())
-        fuse_as_published(heads, variant.label_set, settings, padded_size(size, variant))
-        marks.append(time.perf_counter())
-        return StageTimes._make([*(1e3 * (b - a) for a, b in itertools.pairwise(marks)), 0.0])
+        marks.append(now(device))
+        merged, _ = fuse_as_published(
+            heads, variant.label_set, settings, padded_size(size, variant)
+        )
+        marks.append(now(device))
+        merged.cpu()
+        marks.append(now(device))
+        return StageTimes._make([1e3 * (b - a) for a, b in itertools.pairwise(marks)])
 
     return run
 
@@ -192,6 +240,8 @@ def _joined(variant: str, engine: str, runs: list[dict[str, Any]]) -> dict[str, 
         **dict(zip([*StageTimes._fields, 'total_ms'], spread, strict=True)),
         'first_ms': float(np.median([run['first_ms'] for run in runs])),
         'frames_per_second': 1e3 / float(rows[:, -1].mean()),
+        'overlapped_frames_per_second': runs[0]['overlapped']
+        and max(r['overlapped'] for r in runs),
         'frames': len(rows),
     }
 
@@ -201,4 +251,6 @@ def _is_baseline(case: dict[str, Any], variant: str) -> bool:
 
 
 if __name__ == '__main__':
-    print(json.dumps(measure(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))))
+    name, engine, *edges, count, device = sys.argv[1:]
+    height, width = map(int, edges)
+    print(json.dumps(measure(name, engine, height, width, int(count), device)))

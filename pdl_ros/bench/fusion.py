@@ -11,7 +11,6 @@ import os
 import platform
 import resource
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 
 from pdl_ros import __version__
-from pdl_ros.bench.machine import copy_bandwidth, in_own_process, processor
+from pdl_ros.bench.machine import copy_bandwidth, device_name, in_own_process, now, processor
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import noise_heads, street_heads
 from pdl_ros.fusion import FusionSettings, fuse
@@ -34,21 +33,24 @@ INSTANCES = (20, 60, 200)
 MAP_BYTES = 1 + 4 + 4  # a pixel of the three label maps
 
 
-def bench_fusion(repeats: int, published: bool) -> dict[str, Any]:
-    """Measure all cases; each size and method in a process of its own, one after the other."""
+def bench_fusion(repeats: int, published: bool, device: str = 'cpu') -> dict[str, Any]:
+    """Measure all cases on a device: cpu, cuda or cuda:N; each size and method in a process of its
+    own, one after the other.
+    """
     methods = ('fuse', 'published') if published else ('fuse',)
     cases = [
         case
         for size in SIZES
         for method in methods
-        for case in in_own_process('pdl_ros.bench.fusion', *size, method, repeats)
+        for case in in_own_process('pdl_ros.bench.fusion', *size, method, repeats, device)
     ]
-    bandwidth = copy_bandwidth()
+    bandwidth = copy_bandwidth(device)
     for case in cases:
         case['roofline_ms'] = case['bytes'] / bandwidth / 1e6
     return {
         'version': __version__,
         'processor': processor(),
+        'device': device_name(device),
         'threads': torch.get_num_threads(),
         'load_average': os.getloadavg()[0],
         'python': platform.python_version(),
@@ -60,7 +62,11 @@ def bench_fusion(repeats: int, published: bool) -> dict[str, Any]:
 
 
 def measure(
-    size: tuple[int, int], method: str, repeats: int, instances: Sequence[int] = INSTANCES
+    size: tuple[int, int],
+    method: str,
+    repeats: int,
+    device: str = 'cpu',
+    instances: Sequence[int] = INSTANCES,
 ) -> list[dict[str, Any]]:
     """Measure all cases of one size and method in this process.
 
@@ -71,10 +77,11 @@ def measure(
     """
     label_set = LabelSet.load('cityscapes')
     run = _method(method, label_set, FusionSettings())
-    run(street_heads((128, 256), 5, label_set), (128, 256))  # loads and compiles what it needs
-    cases = [(str(n), street_heads(size, n, label_set)) for n in instances]
+    # Loads and compiles what it needs.
+    run(street_heads((128, 256), 5, label_set).to(device), (128, 256))
+    cases = [(str(n), street_heads(size, n, label_set).to(device)) for n in instances]
     if method == 'fuse':
-        cases.append(('noise', noise_heads(size, label_set)))
+        cases.append(('noise', noise_heads(size, label_set).to(device)))
     results = [_first_frame(run, name, heads, size) for name, heads in cases]
     if method == 'fuse':
         times: list[list[float]] = [[] for _ in cases]
@@ -89,7 +96,8 @@ def measure(
 def _first_frame(
     run: Callable, name: str, heads: HeadOutputs, size: tuple[int, int]
 ) -> dict[str, Any]:
-    before = _reset_peak()
+    device = heads.semantic.device
+    before = _reset_peak(device)
     elapsed, found = _time(run, heads, size)
     output = size[0] * size[1] * MAP_BYTES
     return {
@@ -98,16 +106,17 @@ def _first_frame(
         'median_ms': elapsed,
         'best_ms': elapsed,
         'frames': 1,
-        'extra_mb': (_peak() - before - output) / 1e6,
+        'extra_mb': (_peak(device) - before - output) / 1e6,
         'bytes': output + sum(head.numel() * head.element_size() for head in heads[:3]),
     }
 
 
 def _time(run: Callable, heads: HeadOutputs, size: tuple[int, int]) -> tuple[float, int]:
     """Return the milliseconds of one frame, and the instances found in it."""
-    began = time.perf_counter()
+    device = heads.semantic.device
+    began = now(device)
     found = run(heads, size)
-    return 1e3 * (time.perf_counter() - began), found
+    return 1e3 * (now(device) - began), found
 
 
 def print_results(results: dict[str, Any]) -> None:
@@ -125,7 +134,7 @@ def print_results(results: dict[str, Any]) -> None:
     console = Console()
     console.print(table)
     console.print(
-        '{processor}, {threads} threads, load {load_average:.1f}, '
+        '{device}; {processor}, {threads} threads, load {load_average:.1f}, '
         '{bandwidth_gb_s:.1f} GB/s copied'.format(**results)
     )
 
@@ -139,19 +148,24 @@ def _method(
     return lambda heads, size: int(fuse(heads, label_set, settings, size).segments.is_thing.sum())
 
 
-def _reset_peak() -> int:
+def _reset_peak(device: torch.device) -> int:
     """Forget the peak where the system allows; return the memory held now, in bytes."""
     gc.collect()
+    if device.type == 'cuda':
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
     with suppress(OSError, AttributeError):  # else freed memory, still held, would be used again
         ctypes.CDLL(None).malloc_trim(0)
     try:
         Path('/proc/self/clear_refs').write_text('5')
     except OSError:
-        return _peak()
+        return _peak(device)
     return _status('VmRSS')
 
 
-def _peak() -> int:
+def _peak(device: torch.device) -> int:
+    if device.type == 'cuda':
+        return torch.cuda.max_memory_allocated(device)
     try:
         return _status('VmHWM')
     except OSError:
@@ -165,4 +179,5 @@ def _status(field: str) -> int:
 
 
 if __name__ == '__main__':
-    print(json.dumps(measure((int(sys.argv[1]), int(sys.argv[2])), sys.argv[3], int(sys.argv[4]))))
+    height, width, name, count, device = sys.argv[1:]
+    print(json.dumps(measure((int(height), int(width)), name, int(count), device)))

@@ -27,16 +27,28 @@ def processor() -> str:
     return next(names, platform.machine())
 
 
-def copy_bandwidth(megabytes: int = 256, repeats: int = 5) -> float:
+def device_name(device: str) -> str:
+    """Return the name of a GPU, or of the processor where the device is the CPU."""
+    return processor() if device == 'cpu' else torch.cuda.get_device_name(device)
+
+
+def copy_bandwidth(device: str = 'cpu', megabytes: int = 256, repeats: int = 5) -> float:
     """Return GB/s read and written when all threads copy memory; the best of some copies."""
-    source = torch.ones(megabytes * 2**20 // 4)
+    source = torch.ones(megabytes * 2**20 // 4, device=device)
     target = torch.empty_like(source)
     times = []
     for _ in range(repeats):
-        began = time.perf_counter()
+        began = now(device)
         target.copy_(source)
-        times.append(time.perf_counter() - began)
+        times.append(now(device) - began)
     return 2 * source.numel() * source.element_size() / min(times) / 1e9
+
+
+def now(device: str | torch.device) -> float:
+    """Return the time in seconds once the device has done all its work."""
+    if str(device).startswith('cuda'):
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 It does what the released code does in the way that it does it: all heads enlarged to the output
 size, softmax over all of them, a distance from every pixel to every centre at once, and a loop over
-the instances. `fusion.plain` is another matter: the definition of what *our* fusion gives.
+the instances. `fusion.reference` is another matter: the definition of what *our* fusion gives.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def fuse_as_published(
         for head in heads[:3]
     )
     semantic = logits.softmax(0).argmax(0)
-    is_thing = torch.zeros(label_set.num_classes, dtype=torch.bool)
+    is_thing = torch.zeros(label_set.num_classes, dtype=torch.bool, device=semantic.device)
     is_thing[list(label_set.thing_ids)] = True
     thing_mask = is_thing[semantic]
     centers = _centers(heatmap, settings)
@@ -60,7 +60,8 @@ def _centers(heatmap: Tensor, settings: FusionSettings) -> Tensor:
 
 def _group(centers: Tensor, offset: Tensor) -> Tensor:
     height, width = offset.shape[1:]
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
+    rows, columns = (torch.arange(n, device=offset.device) for n in (height, width))
+    y, x = torch.meshgrid(rows, columns, indexing='ij')
     points = (torch.stack([y, x]) + offset).flatten(1).T  # (H·W, 2)
     distance = torch.linalg.vector_norm(centers[:, None] - points, dim=-1)  # (K, H·W)
     return (distance.argmin(0) + 1).view(height, width)

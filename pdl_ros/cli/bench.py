@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+BenchDevice = Annotated[str, typer.Option('--device', help='cpu, cuda or cuda:N.')]
 bench = typer.Typer(help='Time the parts beside plain versions of them.', no_args_is_help=True)
 
 
@@ -20,11 +21,12 @@ def bench_fusion(
     published: Annotated[
         bool, typer.Option(help='Also time the published algorithm: minutes, and gigabytes.')
     ] = True,
+    device: BenchDevice = 'cpu',
 ) -> None:
     """Time the fusion at 512×1024 and 1024×2048, beside the published algorithm in PyTorch."""
     from pdl_ros.bench import fusion
 
-    results = fusion.bench_fusion(repeats, published)
+    results = fusion.bench_fusion(repeats, published, device)
     fusion.print_results(results)
     if json_file is not None:
         json_file.write_text(json.dumps(results, indent=1) + '\n')
@@ -60,16 +62,17 @@ def bench_engines(
         list[str] | None, typer.Option(help="Such as 'torch bf16'; may be given several times.")
     ] = None,
     busy: Annotated[int, typer.Option(min=0, help='Processes that compute beside it.')] = 0,
+    device: BenchDevice = 'cpu',
     json_file: Annotated[
         Path | None, typer.Option('--json', help='Also write the results here.')
     ] = None,
 ) -> None:
-    """Time each engine on the CPU, stage by stage, beside the network and fusion as published."""
+    """Time each engine, stage by stage, beside the network and fusion as published."""
     from pdl_ros.bench import engines
 
     variants = variant or ['camvid_efficientnet_lite0']
-    names = engine or list(engines.ENGINES)
-    results = engines.bench_engines(variants, height, width, frames, names, busy)
+    names = engine or list(engines.ENGINES if device == 'cpu' else engines.CUDA_ENGINES)
+    results = engines.bench_engines(variants, height, width, frames, names, busy, device)
     engines.print_results(results)
     if json_file is not None:
         json_file.write_text(json.dumps(results, indent=1) + '\n')

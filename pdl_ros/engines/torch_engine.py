@@ -12,6 +12,7 @@ from pdl_ros.engines.cuda_graph import GraphedNetwork
 from pdl_ros.engines.folding import fold
 from pdl_ros.errors import PdlError
 from pdl_ros.network.heads import HeadOutputs
+from pdl_ros.runtime.cuda import keep_float32_exact
 from pdl_ros.runtime.memory import give_freed_memory_back, keep_freed_memory
 
 _DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -44,6 +45,8 @@ class TorchEngine:
         self.network = _Float32(folded.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
         self._run: Callable[[Tensor], HeadOutputs] = self.network
         if device.type == 'cuda':
+            if precision == 'fp32':
+                keep_float32_exact()
             self._run = self._graphs = GraphedNetwork(self.network, device)
 
     @torch.inference_mode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from pdl_ros.network.layers import fuse_block, two_convs
@@ -22,6 +23,11 @@ class HeadOutputs(NamedTuple):
     center_heatmap: Tensor
     offset: Tensor
     stride: int
+
+    def to(self, device: torch.device | str) -> HeadOutputs:
+        """Return them on a device."""
+        semantic, center_heatmap, offset = (head.to(device) for head in self[:3])
+        return HeadOutputs(semantic, center_heatmap, offset, self.stride)
 
 
 class Head(nn.Module):

@@ -53,7 +53,7 @@ def test_a_report_has_a_line_for_each_case_and_is_json(method, capsys):
     assert case['median_ms'] >= case['best_ms'] > 0
     assert case['bytes'] == 64 * 128 * 9 + 16 * 32 * 22 * 4
     case['roofline_ms'] = 1.0
-    results = {'cases': [case], 'processor': 'a', 'threads': 1, 'load_average': 0.5}
+    results = {'cases': [case], 'device': 'b', 'processor': 'a', 'threads': 1, 'load_average': 0.5}
     results['bandwidth_gb_s'] = 2.0
     print_results(json.loads(json.dumps(results)))
     assert '64×128' in capsys.readouterr().out
@@ -69,7 +69,9 @@ def test_an_engine_is_timed_stage_by_stage_with_every_frame_counted(engine, caps
     case = engines._joined('scene_tiny', engine, [done, done])
     assert case['frames'] == 4
     results = {'size': [64, 96], 'cases': [{**case, 'times_published': None}]}
-    engines.print_results({**results, 'processor': 'a', 'threads': 1, 'load_average': 0.5})
+    engines.print_results(
+        {**results, 'device': 'b', 'processor': 'a', 'threads': 1, 'load_average': 0.5}
+    )
     assert 'scene_tiny' in capsys.readouterr().out
 
 

@@ -126,8 +126,7 @@ def test_the_kernels_compile_for_the_gpus_in_use_and_fuse_no_product_with_its_su
 def check(heads: HeadOutputs, size, fusion=STREET, label_set=CITYSCAPES, valid=None) -> None:
     from pdl_ros.fusion.fuse_triton import fuse_frame
 
-    on_device = HeadOutputs(*(h.to(DEVICE) for h in heads[:3]), heads.stride)
-    (result,) = fuse_each(fuse_frame, on_device, label_set, fusion, size, valid)
+    (result,) = fuse_each(fuse_frame, heads.to(DEVICE), label_set, fusion, size, valid)
     assert_same(result.cpu(), fuse_reference(heads, label_set, fusion, size, valid))
 
 
@@ -186,8 +185,7 @@ def test_a_table_that_was_not_copied_to_the_host_lists_only_segments():
     from pdl_ros.fusion.fuse_triton import fuse_frame
 
     heads = street_heads((32, 64), 3, CITYSCAPES)
-    on_device = HeadOutputs(*(h.to(DEVICE) for h in heads[:3]), heads.stride)
-    (result,) = fuse_each(fuse_frame, on_device, CITYSCAPES, STREET, (32, 64))
+    (result,) = fuse_each(fuse_frame, heads.to(DEVICE), CITYSCAPES, STREET, (32, 64))
     plain = fuse_reference(heads, CITYSCAPES, STREET, (32, 64))
     assert len(result.segments.id) > len(plain.segments.id)
     assert [row['id'] for row in result.segments.rows()] == plain.segments.id.tolist()
