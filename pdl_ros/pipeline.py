@@ -12,6 +12,7 @@ from typing import NamedTuple, overload
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pdl_ros.engines import EngineSettings, open_engine, pick_device
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
@@ -22,10 +23,13 @@ from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
 from pdl_ros.preprocessing import Preprocessor, check_frame, network_size, padded_size
+from pdl_ros.runtime.cuda_graph import CudaGraphs
 
 
 class StageTimes(NamedTuple):
-    """How long each stage took, in milliseconds; frames of one batch share them."""
+    """How long each stage took, in milliseconds; frames of one batch share them. Of a batch only
+    the last frame's read-back is told apart from the fusion.
+    """
 
     preprocess_ms: float
     network_ms: float
@@ -60,6 +64,7 @@ class Segmenter:
         self.fusion = fusion or default_fusion(variant)
         self.augmentation: InferenceAugmentation | None = None
         self._preprocess = Preprocessor(variant, self.device)
+        self._graphs = CudaGraphs(self.device) if self.device.type == 'cuda' else None
 
     @classmethod
     def load(
@@ -148,12 +153,12 @@ class Segmenter:
             heads = [self._averaged(f, s) for f, s in zip(frames, sizes, strict=True)]
             valid = [None] * len(frames)
         marks.add()
-        results = [
-            fuse(h, self.label_set, self.fusion, output, part)
-            for h, output, part in zip(heads, outputs, valid, strict=True)
-        ]
-        marks.add()
-        copies = [result.start_copy() for result in results]
+        copies = []
+        for number, (of_frame, output, part) in enumerate(zip(heads, outputs, valid, strict=True)):
+            result = self._fuse(of_frame, output, part)
+            if number == len(frames) - 1:
+                marks.add()
+            copies.append(result.start_copy())  # before the next frame's takes its place
         marks.add()
 
         def finish() -> Segmented:
@@ -179,7 +184,25 @@ class Segmenter:
     def release(self) -> None:
         """Give the network's memory back; the segmenter cannot be used after it."""
         self.engine.release()
+        if self._graphs is not None:
+            self._graphs.clear()
         self.recover()
+
+    def _fuse(
+        self, heads: HeadOutputs, size: tuple[int, int], valid: tuple[int, int] | None
+    ) -> PanopticResult:
+        """Fuse the heads of one frame; on a GPU, the result is overwritten by the next one."""
+        label_set, settings, stride = self.label_set, self.fusion, heads.stride
+        if self._graphs is None:
+            return fuse(heads, label_set, settings, size, valid)
+
+        def run(semantic: Tensor, center_heatmap: Tensor, offset: Tensor) -> PanopticResult:
+            outputs = HeadOutputs(semantic, center_heatmap, offset, stride)
+            return fuse(outputs, label_set, settings, size, valid)
+
+        key = (heads.semantic.shape, size, valid, settings)
+        result: PanopticResult = self._graphs(key, run, *heads[:3])
+        return result
 
     def _averaged(self, frame: np.ndarray, size: tuple[int, int]) -> HeadOutputs:
         align_corners = self.variant.decoder.align_corners

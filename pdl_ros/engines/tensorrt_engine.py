@@ -14,12 +14,12 @@ import tensorrt as trt
 import torch
 from torch import Tensor, nn
 
-from pdl_ros.engines.cuda_graph import SHAPES, GraphedNetwork
 from pdl_ros.engines.onnx_export import OUTPUTS
 from pdl_ros.engines.progress import Progress
 from pdl_ros.errors import PdlError, require
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import STRIDE
+from pdl_ros.runtime.cuda_graph import KEPT, CudaGraphs
 
 Shape = tuple[int, int, int, int]
 
@@ -116,7 +116,8 @@ class TensorRTEngine:
 
     def __init__(self, plan: bytes, device: torch.device, precision: str) -> None:
         self.device, self.precision = device, precision
-        self._kept: OrderedDict[torch.Size, GraphedNetwork] = OrderedDict()
+        # One context and one recording for each shape: they come and go together.
+        self._kept: OrderedDict[torch.Size, tuple[_Shaped, CudaGraphs]] = OrderedDict()
         with torch.cuda.device(device):
             try:
                 runtime = trt.Runtime(_logger)
@@ -132,9 +133,10 @@ class TensorRTEngine:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> HeadOutputs:
-        run = self._kept.get(images.shape) or self._prepare(images.shape)
+        network, graphs = self._kept.get(images.shape) or self._prepare(images.shape)
         self._kept.move_to_end(images.shape)
-        return run(images)
+        heads: HeadOutputs = graphs(images.shape, network, images)
+        return heads
 
     def release(self) -> None:
         """Drop the engine and its buffers."""
@@ -142,20 +144,19 @@ class TensorRTEngine:
         self._kept.clear()
         del self._engine, self._scratch
 
-    def _prepare(self, shape: torch.Size) -> GraphedNetwork:
+    def _prepare(self, shape: torch.Size) -> tuple[_Shaped, CudaGraphs]:
         fits = zip(self._low, shape, self._high, strict=True)
         require(
             all(low <= n <= high for low, n, high in fits),
             f'The TensorRT engine takes images from {_text(self._low)} to {_text(self._high)}, and '
             f'this is {_text(shape)}; build one with pdl_ros export tensorrt --height --width.',
         )
-        if len(self._kept) == SHAPES:
+        if len(self._kept) == KEPT:
             torch.cuda.synchronize(self.device)  # it may still be running
             self._kept.popitem(last=False)
         with torch.cuda.device(self.device):
             network = _Shaped(self._engine, self._scratch, shape)
-        # One recording for each context: they come and go together.
-        self._kept[shape] = GraphedNetwork(network, self.device)
+        self._kept[shape] = network, CudaGraphs(self.device)
         return self._kept[shape]
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, fx, nn
 
 from pdl_ros.engines.cpu_layers import pack
-from pdl_ros.engines.cuda_graph import GraphedNetwork
 from pdl_ros.engines.folding import fold
 from pdl_ros.errors import PdlError
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.runtime.cuda import keep_float32_exact
+from pdl_ros.runtime.cuda_graph import CudaGraphs
 from pdl_ros.runtime.memory import give_freed_memory_back, keep_freed_memory
 
 _DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -37,27 +35,30 @@ class TorchEngine:
             )
         self.device, self.precision = device, precision
         folded = fold(network, _DTYPES[precision]).to(device)
-        self._graphs: GraphedNetwork | None = None
+        self._graphs: CudaGraphs | None = None
         if device.type == 'cpu':
             keep_freed_memory()
             folded = pack(folded)
         # Channels-last is the layout that CPU and GPU convolutions are written for.
         self.network = _Float32(folded.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
-        self._run: Callable[[Tensor], HeadOutputs] = self.network
         if device.type == 'cuda':
             if precision == 'fp32':
                 keep_float32_exact()
-            self._run = self._graphs = GraphedNetwork(self.network, device)
+            self._graphs = CudaGraphs(device)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> HeadOutputs:
-        return self._run(images)
+        if self._graphs is None:
+            heads: HeadOutputs = self.network(images)
+        else:
+            heads = self._graphs(images.shape, self.network, images)
+        return heads
 
     def release(self) -> None:
         """Drop the weights and recordings."""
         if self._graphs is not None:
             self._graphs.clear()
-        del self.network, self._run, self._graphs
+        del self.network, self._graphs
         give_freed_memory_back()
 
 

@@ -23,8 +23,8 @@ def find_centers(heatmap: Tensor, threshold: float, kernel: int, top_k: int) -> 
 
 def peaks(heatmap: Tensor, threshold: float, kernel: int) -> Tensor:
     """Return an (H, W) heatmap with -1 in place of all that is no peak above the threshold."""
-    candidates = heatmap.where(heatmap > threshold, heatmap.new_tensor(-1.0))
+    candidates = torch.where(heatmap > threshold, heatmap, -1.0)
     # A square maximum is the maximum of maxima along the axes, at 2k instead of k² comparisons.
     pooled = F.max_pool2d(candidates[None, None], (kernel, 1), 1, (kernel // 2, 0))
     pooled = F.max_pool2d(pooled, (1, kernel), 1, (0, kernel // 2))[0, 0]
-    return candidates.where(candidates == pooled, candidates.new_tensor(-1.0))
+    return torch.where(candidates == pooled, candidates, -1.0)

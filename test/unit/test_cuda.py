@@ -12,13 +12,13 @@ import torch
 from pdl_ros.bench.streets import street_heads
 from pdl_ros.demo.scene import Scene
 from pdl_ros.engines import EngineSettings
-from pdl_ros.engines.cuda_graph import SHAPES
 from pdl_ros.engines.torch_engine import TorchEngine
 from pdl_ros.fusion import FusionSettings, fuse, fuse_reference
 from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
 from pdl_ros.pipeline import Segmenter
 from pdl_ros.preprocessing import Preprocessor
+from pdl_ros.runtime.cuda_graph import KEPT
 
 pytestmark = [
     pytest.mark.cuda,
@@ -68,14 +68,13 @@ def test_a_recorded_graph_gives_what_the_kernels_give_one_by_one_for_more_shapes
     engine = TorchEngine(network, CUDA, 'fp32')
     torch.manual_seed(0)
     for _ in range(2):
-        for step in range(SHAPES + 2):
+        for step in range(KEPT + 2):
             images = torch.randn(1, 3, 96 + 32 * step, 160, device=CUDA)
             with torch.inference_mode():
                 eager = engine.network(images)
             for ours, theirs in zip(engine(images)[:3], eager[:3], strict=True):
                 torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    assert all(r is not None for r in engine._graphs._recordings.values())
-    assert len(engine._graphs._recordings) == SHAPES
+    assert engine._graphs.recorded == [True] * KEPT
 
 
 def test_frames_that_overlap_on_the_device_are_not_mixed_up(frames):
@@ -121,6 +120,18 @@ def test_nothing_waits_for_the_device_between_upload_and_read_back(frames):
     finally:
         torch.cuda.set_sync_debug_mode('default')
     assert finish().results[0].panoptic.shape == (360, 480)
+
+
+def test_the_fusion_is_launched_as_one_recording_and_gives_the_definition_frame_by_frame(frames):
+    segmenter = Segmenter.load(STREET, 'cuda', engine=EngineSettings('torch', 'fp32'))
+    plain = Segmenter.load(STREET, 'cuda', engine=EngineSettings('torch', 'fp32'))
+    plain._graphs = None
+    for frame in frames:
+        ours, theirs = segmenter(frame), plain(frame)
+        assert torch.equal(ours.panoptic, theirs.panoptic)
+        assert torch.equal(ours.segments.score, theirs.segments.score)
+    assert segmenter._graphs.recorded == [True]
+    assert segmenter.engine._graphs.recorded == [True]
 
 
 def test_released_segmenters_leave_no_memory_on_the_device(frames):
