@@ -2,99 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pdl_ros.bags.files import is_bag
 from pdl_ros.errors import PdlError, require_package
 from pdl_ros.imaging.compressed import compressed_to_rgb
 from pdl_ros.imaging.raw import to_rgb
 
-_SUFFIXES = {'.mcap', '.db3', '.bag'}
-_DECODERS: dict[str, Any] = {
+if TYPE_CHECKING:
+    from pdl_ros.bags.bag import Bag
+    from pdl_ros.bags.storage import Topic
+
+__all__ = ['ImageTopic', 'is_bag']
+
+_DECODERS: dict[str, Callable[[Any], np.ndarray]] = {
     'sensor_msgs/msg/Image': to_rgb,
     'sensor_msgs/msg/CompressedImage': compressed_to_rgb,
 }
-
-
-def is_bag(path: Path) -> bool:
-    """Tell whether a path is that of a rosbag: a folder of rosbag2, an mcap, db3 or bag file."""
-    return (path / 'metadata.yaml').is_file() or (path.suffix in _SUFFIXES and path.is_file())
+_RATE, _MAX_RATE = 10.0, 1000.0
+_CUT = '{} is damaged: it was cut off before the first image.'
 
 
 @dataclass(frozen=True)
 class ImageTopic:
     """The images of one topic of a bag; iterate for (H, W, 3) uint8 RGB, in recorded order.
 
-    rate: images per second, on average.
+    rate: images per second, by the median of the intervals between them.
     """
 
-    path: Path
-    topic: str
+    bag: Bag
+    parts: tuple[Topic, ...]
     count: int
     rate: float
+
+    @property
+    def topic(self) -> str:
+        return self.parts[0].name
 
     @classmethod
     def open(cls, path: Path, topic: str = '') -> ImageTopic:
         """Find a topic of images by its name, or the only one. Raises PdlError in one sentence."""
-        with _reader(path) as reader:
-            counts = {
-                name: info.msgcount
-                for name, info in reader.topics.items()
-                if info.msgtype in _DECODERS
-            }
-            seconds = reader.duration / 1e9
-        known = ', '.join(sorted(counts)) or 'none'
-        if topic and topic not in counts:
-            raise PdlError(f'{path} has no images on {topic}; its image topics: {known}.')
-        if len(counts) != 1 and not topic:
-            raise PdlError(
-                f'{path} has {len(counts)} image topics ({known}); name one: {path}:/topic.'
-                if counts
-                else f'{path} has no image topic.'
-            )
-        name = topic or next(iter(counts))
-        rate = (counts[name] - 1) / seconds if counts[name] > 1 and seconds else 10.0
-        return cls(path, name, counts[name], rate)
+        for package in ('rosbags', 'mcap'):
+            require_package(package, 'bag')
+        from pdl_ros.bags.bag import Bag
+
+        try:
+            bag = Bag(path)
+        except OSError as error:
+            raise PdlError(f'{path} cannot be read as a rosbag: {error.strerror}.') from None
+        parts = _find(bag, topic)
+        times = bag.times(parts)
+        return cls(bag, parts, len(times), _rate(times))
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        with _reader(self.path) as reader:
-            wanted = [c for c in reader.connections if c.topic == self.topic]
-            for number, (connection, _, raw) in enumerate(reader.messages(wanted), 1):
-                try:
-                    message = reader.deserialize(raw, connection.msgtype)
-                    rgb = _DECODERS[connection.msgtype](message)
-                except PdlError as error:
-                    raise PdlError(f'{self.path}, {self.topic}, image {number}: {error}') from None
-                yield rgb
+        from pdl_ros.bags.messages import deserialize
+
+        for number, message in enumerate(self.bag.messages(self.parts), 1):
+            try:
+                rgb = _DECODERS[message.topic.type](deserialize(message))
+            except PdlError as error:
+                place = f'{self.bag.path}, {self.topic}, image {number}'
+                raise PdlError(f'{place}: {error}') from None
+            yield rgb
 
 
-@contextmanager
-def _reader(path: Path) -> Iterator[Any]:
-    """Open a bag with rosbags; what the parsers of a damaged one raise becomes one sentence."""
-    require_package('rosbags', 'bag')
-    from rosbags.highlevel import AnyReader
-    from rosbags.typesys import Stores, get_typestore
-
-    try:
-        bag = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
-        bag.open()
-    except Exception as error:
-        raise PdlError(f'{path} cannot be read as a rosbag: {_sentence(error)}') from None
-    try:
-        yield bag
-    except (PdlError, MemoryError):
-        raise
-    except Exception as error:
-        raise PdlError(f'{path} is damaged: {_sentence(error)}') from None
-    finally:
-        bag.close()
+def _rate(times: np.ndarray) -> float:
+    """Return images per second; 10 where the times do not say."""
+    intervals = np.diff(times.astype(float))
+    typical = float(np.median(intervals)) if len(intervals) else 0.0
+    rate = 1e9 / typical if typical > 0 else 0.0
+    return rate if 0 < rate <= _MAX_RATE else _RATE
 
 
-def _sentence(error: Exception) -> str:
-    text = ' '.join(str(error).split()) or type(error).__name__
-    return text.rstrip('.') + '.'
+def _find(bag: Bag, name: str) -> tuple[Topic, ...]:
+    """Return the topic that is wanted, as it was recorded: of one type, in one or two encodings."""
+    from pdl_ros.bags.messages import describe, is_readable
+
+    images: dict[str, list[Topic]] = {}
+    for topic in bag.topics:
+        if topic.type in _DECODERS and is_readable(topic):
+            images.setdefault(topic.name, []).append(topic)
+    known = ', '.join(images) or 'none'
+    if name and name not in images:
+        others = ' and '.join(describe(topic) for topic in bag.topics if topic.name == name)
+        which = f'{name}, which has {others}' if others else name
+        raise PdlError(f'{bag.path} has no images on {which}; its image topics: {known}.')
+    if not images:
+        raise PdlError(_no_images(bag) if bag.is_whole else _CUT.format(bag.path))
+    filled = [topic for topic, parts in images.items() if any(part.count for part in parts)]
+    if not name and len(images) > 1 and len(filled) != 1:
+        raise PdlError(
+            f'{bag.path} has {len(images)} image topics ({known}); name one: {bag.path}:/topic.'
+        )
+    name = name or (filled or list(images))[0]
+    parts = [part for part in images[name] if part.count]
+    if not parts and not bag.is_whole:
+        raise PdlError(_CUT.format(bag.path))
+    if not parts:
+        raise PdlError(f'{bag.path} has no messages on {name}; was the camera running?')
+    if len({part.type for part in parts}) > 1:
+        types = ' and '.join(part.type for part in parts)
+        raise PdlError(
+            f'{bag.path} has two types on {name} ({types}); record them as topics of their own.'
+        )
+    return tuple(parts)
+
+
+def _no_images(bag: Bag) -> str:
+    from pdl_ros.bags.messages import describe
+
+    topics = ', '.join(f'{topic.name} ({describe(topic)})' for topic in bag.topics)[:300]
+    sentence = f'{bag.path} has no image topic; its topics: {topics or "none"}'
+    if bag.is_ros1:
+        sentence += (
+            '; it is a recording of ROS 1: convert the .bag that it was made from with '
+            'rosbags-convert --src FILE.bag --dst FOLDER'
+        )
+    return f'{sentence}.'

@@ -1,0 +1,147 @@
+"""A recording as a whole: its topics, and its messages in the order of their log time."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pdl_ros.bags.factory import open_storage
+from pdl_ros.bags.files import data_files
+from pdl_ros.bags.storage import INDEX, LOG, OpenFile, Storage, Topic, unpack_message
+from pdl_ros.errors import PdlError
+
+_OPEN_FILES = 8
+_BATCH = 4096
+
+
+class Message(NamedTuple):
+    """A message as it was recorded. log_time: nanoseconds; data: serialized by `topic.encoding`."""
+
+    topic: Topic
+    log_time: int
+    data: bytes
+
+
+class Bag:
+    """A recording of rosbag2 (MCAP or SQLite) or ROS 1: a file, or a folder with its parts.
+
+    Nothing in it is trusted, and nothing but what is asked for is read: a topic with a foreign or
+    broken definition harms no other. What was cut off is read as far as it is whole, with a warning
+    by the logger `pdl_ros.bags`. Raises PdlError where nothing can be read.
+
+    topics: those of one name, type and encoding are one, whoever published them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._files: list[Path] = []
+        self._storages: list[Storage] = []
+        refusals: list[str] = []
+        for file in data_files(path):
+            try:
+                self._storages.append(open_storage(file, self._scratch))
+                self._files.append(file)
+            except MemoryError:
+                raise
+            except Exception as error:
+                # The parsers of damaged files raise whatever their parts raise.
+                refusals.append(f'{file} cannot be read as a rosbag: {_sentence(error)}')
+        if not self._storages:
+            raise PdlError(refusals[0])
+        for refusal in refusals:
+            LOG.warning('%s The other files are read.', refusal)
+        self._complete = not refusals
+        self._merge()
+
+    def _merge(self) -> None:
+        """Bring the connections of all files together to topics."""
+        merged: dict[tuple[str, str, str], Topic] = {}
+        self._keys: list[dict[int, tuple[str, str, str]]] = []
+        for storage in self._storages:
+            self._keys.append({})
+            for number, topic in storage.topics.items():
+                key = topic.name, topic.type, topic.encoding
+                before = merged.get(key, replace(topic, count=0))
+                merged[key] = replace(before, count=before.count + topic.count)
+                self._keys[-1][number] = key
+        self._topics = merged
+
+    @property
+    def topics(self) -> list[Topic]:
+        return sorted(self._topics.values(), key=lambda topic: (topic.name, topic.type))
+
+    @property
+    def is_ros1(self) -> bool:
+        """Whether it was recorded by ROS 1, in whichever format it is."""
+        return any(storage.is_ros1 for storage in self._storages)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is known to be missing."""
+        return self._complete and all(storage.is_whole for storage in self._storages)
+
+    def times(self, topics: Collection[Topic]) -> np.ndarray:
+        """Return (N,) int64 log times of the messages of topics, nanoseconds, in order."""
+        return np.sort(self._index(topics)[0]['time'])
+
+    def messages(self, topics: Collection[Topic]) -> Iterator[Message]:
+        """Yield the messages of topics in the order of their log time, each read when it is due."""
+        index, numbers = self._index(topics)
+        order = np.argsort(index['time'], kind='stable')
+        opened: dict[int, OpenFile] = {}
+        try:
+            for start in range(0, len(order), _BATCH):
+                batch = order[start : start + _BATCH]
+                places = zip(numbers[batch].tolist(), index[batch].tolist(), strict=True)
+                for number, (time, connection, block, offset) in places:
+                    topic = self._topics[self._keys[number][connection]]
+                    yield Message(topic, time, self._read(opened, number, block, offset))
+        finally:
+            for file in opened.values():
+                file.close()
+
+    def _index(self, topics: Collection[Topic]) -> tuple[np.ndarray, np.ndarray]:
+        """Return (N,) INDEX of the messages of topics and (N,) the number of their file."""
+        wanted = {(topic.name, topic.type, topic.encoding) for topic in topics}
+        parts = [np.empty(0, INDEX)]
+        for file, storage, keys in zip(self._files, self._storages, self._keys, strict=True):
+            connections = [number for number, key in keys.items() if key in wanted]
+            try:
+                parts.append(storage.index(connections) if connections else parts[0])
+            except MemoryError:
+                raise
+            except Exception as error:
+                raise PdlError(f'{file} is damaged: {_sentence(error)}') from None
+        lengths = [len(part) for part in parts[1:]]
+        return np.concatenate(parts), np.repeat(np.arange(len(lengths)), lengths)
+
+    def _read(self, opened: dict[int, OpenFile], number: int, block: int, offset: int) -> bytes:
+        """Read a message from a file, of which the last few stay open."""
+        try:
+            file = opened.pop(number, None) or self._storages[number].open()
+            if len(opened) >= _OPEN_FILES:
+                opened.pop(next(iter(opened))).close()
+            opened[number] = file
+            return unpack_message(file.read(block, offset))
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise PdlError(f'{self._files[number]} is damaged: {_sentence(error)}') from None
+
+    def _scratch(self) -> Path:
+        """Make a folder that goes with this recording."""
+        folder = Path(tempfile.mkdtemp(prefix='pdl_ros_bag_'))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+
+def _sentence(error: Exception) -> str:
+    text = ' '.join(str(error).split()) or type(error).__name__
+    return text[:300].rstrip('.') + '.'

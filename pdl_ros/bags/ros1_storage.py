@@ -1,0 +1,205 @@
+"""ROS 1 bags, by a walk over their records: one that was not closed (`.bag.active`) has no index.
+
+Format 2.0: records of a header of named fields and data. Chunks hold connections and messages, and
+the index of each chunk follows it, as long as it was written whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+from array import array
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from pdl_ros.bags.storage import (
+    LOG,
+    Blocks,
+    Topic,
+    as_index,
+    read_exactly,
+    standard_name,
+    unpack,
+)
+
+MAGIC = b'#ROSBAG V2.0\n'
+_MESSAGE, _BAG, _INDEX, _CHUNK, _CONNECTION = 2, 3, 4, 5, 7
+_NUMBER = struct.Struct('<I')
+
+
+class Ros1Storage:
+    """A ROS 1 bag file."""
+
+    is_ros1 = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connections: dict[int, tuple[str, str, str]] = {}
+        self._walk()
+        numbers, counts = np.unique(self._entries['connection'], return_counts=True)
+        self._counts = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+
+    @property
+    def topics(self) -> dict[int, Topic]:
+        return {
+            number: Topic(name, kind, 'ros1', 'ros1msg', text, self._counts.get(number, 0))
+            for number, (name, kind, text) in self._connections.items()
+        }
+
+    def index(self, connections: Collection[int]) -> np.ndarray:
+        return self._entries[np.isin(self._entries['connection'], list(connections))]
+
+    def open(self) -> _OpenBag:
+        return _OpenBag(self.path)
+
+    def _walk(self) -> None:
+        """Find all messages: by the index of their chunk, or in the chunk where that has none."""
+        chunks: dict[int, array[int]] = {0: array('q')}
+        place, size, closed, end = 0, self.path.stat().st_size, False, 0
+        with self.path.open('rb') as file:
+            for record in _records(file, len(MAGIC), size):
+                end = record.end
+                if record.op == _CHUNK:
+                    place = record.start
+                    chunks[place] = array('q')
+                elif end > size:
+                    break
+                elif record.op == _INDEX and place:
+                    _read_index(chunks[place], file, record, place)
+                elif record.op == _BAG:
+                    closed = any(record.fields.get(b'index_pos', b''))
+                else:
+                    self._take(chunks[0], 0, file, record)
+            self.is_whole = closed and end == size
+            if place and not self.is_whole:
+                chunks[place] = array('q')  # its index may lack what was cut off
+            missing = {number for found in chunks.values() for number in found[1::4]}
+            missing -= set(self._connections)
+            for place, found in chunks.items():
+                if place and (missing or not found):
+                    self._scan(found, file, place)
+                    missing -= set(self._connections)
+        self._entries = np.concatenate([as_index(found) for found in chunks.values()])
+        if not self.is_whole:
+            LOG.warning(
+                '%s was cut off; messages that are whole, and are read: %d.',
+                self.path,
+                len(self._entries),
+            )
+
+    def _scan(self, entries: array[int], file: BinaryIO, place: int) -> None:
+        """Take the connections out of a chunk, and its messages if none of them is known."""
+        try:
+            data = _load(file, place)
+        except Exception as error:
+            # What a decompressor raises is not documented; the next chunk may be whole.
+            self.is_whole = False
+            LOG.warning('%s is damaged (%s); the rest of it is read.', self.path, error)
+            return
+        block, indexed = io.BytesIO(data), bool(entries)
+        for record in _records(block, 0, len(data)):
+            if record.end <= len(data) and (record.op == _CONNECTION or not indexed):
+                self._take(entries, place, block, record)
+
+    def _take(self, entries: array[int], block: int, file: BinaryIO, record: _Record) -> None:
+        with contextlib.suppress(ValueError, struct.error, KeyError):
+            if record.op == _MESSAGE:
+                seconds, nanoseconds = struct.unpack('<II', record.fields[b'time'])
+                time = seconds * 10**9 + nanoseconds
+                entries.extend((time, record.number(b'conn'), block, record.start))
+            elif record.op == _CONNECTION:
+                file.seek(record.data)
+                about = _fields(read_exactly(file, record.end - record.data))
+                self._connections.setdefault(
+                    record.number(b'conn'),
+                    (
+                        record.fields[b'topic'].decode(errors='replace'),
+                        standard_name(about[b'type'].decode(errors='replace')),
+                        about.get(b'message_definition', b'').decode(errors='replace'),
+                    ),
+                )
+
+
+class _OpenBag:
+    def __init__(self, path: Path) -> None:
+        self._blocks = Blocks(path, _load)
+        self.close = self._blocks.close
+
+    def read(self, block: int, offset: int) -> bytes:
+        file = self._blocks[block]
+        for record in _records(file, offset, file.seek(0, io.SEEK_END)):
+            if record.op == _MESSAGE:
+                file.seek(record.data)
+                return read_exactly(file, record.end - record.data)
+            if record.op != _CONNECTION:  # which a message may follow that the index means
+                break
+        raise ValueError('the index points elsewhere')
+
+
+class _Record(NamedTuple):
+    """A record, by where it starts, where its data are and where they end."""
+
+    op: int
+    fields: dict[bytes, bytes]
+    start: int
+    data: int
+    end: int
+
+    def number(self, name: bytes) -> int:
+        return _NUMBER.unpack(self.fields[name])[0]
+
+
+def _read_index(entries: array[int], file: BinaryIO, record: _Record, place: int) -> None:
+    with contextlib.suppress(ValueError, struct.error, KeyError):
+        connection = record.number(b'conn')
+        file.seek(record.data)
+        data = read_exactly(file, record.end - record.data)
+        for seconds, nanoseconds, offset in struct.iter_unpack('<III', data):
+            entries.extend((seconds * 10**9 + nanoseconds, connection, place, offset))
+
+
+def _load(file: BinaryIO, place: int) -> bytes:
+    """Return the records of the chunk at a place; of one cut off, what of them is there."""
+    size = file.seek(0, io.SEEK_END)
+    for record in _records(file, place, size):
+        if record.op != _CHUNK:
+            break
+        file.seek(record.data)
+        data = read_exactly(file, min(record.end, size) - record.data)
+        kind = record.fields[b'compression'].decode(errors='replace')
+        return unpack(data, kind, record.number(b'size'), record.end > size)
+    raise ValueError('the index points elsewhere')
+
+
+def _records(file: BinaryIO, start: int, size: int) -> Iterator[_Record]:
+    """Yield the records from `start`; the last may reach over the end. Ends where none can be."""
+    while 0 <= start < size:
+        try:
+            file.seek(start)
+            (length,) = _NUMBER.unpack(file.read(4))
+            fields = _fields(read_exactly(file, length))
+            (amount,) = _NUMBER.unpack(file.read(4))
+        except (ValueError, struct.error):
+            return
+        data = start + 8 + length
+        yield _Record(
+            int.from_bytes(fields.get(b'op', b''), 'little'), fields, start, data, data + amount
+        )
+        start = data + amount
+
+
+def _fields(header: bytes) -> dict[bytes, bytes]:
+    """Return the fields of a header. Raises ValueError or struct.error if it is none."""
+    fields, start = {}, 0
+    while start < len(header):
+        (length,) = _NUMBER.unpack_from(header, start)
+        name, equals, value = header[start + 4 : start + 4 + length].partition(b'=')
+        if not equals:
+            raise ValueError('a field without a value')
+        fields[name] = value
+        start += 4 + length
+    return fields

@@ -1,0 +1,193 @@
+"""SQLite files of rosbag2 (`.db3`), also cut off, or with the journal of a killed recorder."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+from array import array
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from pdl_ros.bags.storage import LOG, MAX_BYTES, Topic, as_index, standard_name
+
+MAGIC = b'SQLite format 3\0'
+_JOURNALS = ('-wal', '-journal')
+_STEPS = 100_000
+
+
+class SqliteStorage:
+    """An SQLite file of rosbag2. Only plain tables are read: no SQL of the file is run.
+
+    scratch: returns a new empty folder, for a file that SQLite has to repair before it is read.
+    """
+
+    is_ros1 = False
+
+    def __init__(self, path: Path, scratch: Callable[[], Path]) -> None:
+        self.path = _readable(path, scratch)
+        self._entries: np.ndarray | None = None
+        self.is_whole = True
+        with contextlib.closing(_connect(self.path)) as database:
+            _check(database)
+            rows = database.execute('SELECT id, name, type, serialization_format FROM topics')
+            self._rows = {int(number): tuple(map(str, rest)) for number, *rest in rows}
+            self._definitions = _read_definitions(database)
+            try:
+                if _is_cut(self.path):
+                    raise sqlite3.DatabaseError('is cut off')
+                self._counts = dict(
+                    database.execute(
+                        'SELECT topic_id, COUNT(*) FROM messages NOT INDEXED GROUP BY topic_id'
+                    )
+                )
+            except sqlite3.DatabaseError:
+                self._salvage(database)
+
+    @property
+    def topics(self) -> dict[int, Topic]:
+        return {
+            number: Topic(
+                name,
+                standard_name(kind),
+                encoding.lower(),
+                *self._definitions.get(kind, ('', '')),
+                self._counts.get(number, 0),
+            )
+            for number, (name, kind, encoding) in self._rows.items()
+        }
+
+    def index(self, connections: Collection[int]) -> np.ndarray:
+        if self._entries is not None:
+            return self._entries[np.isin(self._entries['connection'], list(connections))]
+        marks = ', '.join('?' * len(connections))
+        with contextlib.closing(_connect(self.path)) as database:
+            rows = database.execute(
+                'SELECT timestamp, topic_id, rowid FROM messages NOT INDEXED '
+                f'WHERE topic_id IN ({marks}) ORDER BY rowid',
+                tuple(connections),
+            )
+            return _collect(rows)
+
+    def open(self) -> _OpenSqlite:
+        return _OpenSqlite(self.path)
+
+    def _salvage(self, database: sqlite3.Connection) -> None:
+        """Find the messages that can be read, in a file of which parts are missing."""
+        self.is_whole = False
+        self._entries = _collect(_whole_rows(database))
+        numbers, counts = np.unique(self._entries['connection'], return_counts=True)
+        self._counts = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+        LOG.warning(
+            '%s was cut off or is damaged; messages that are whole, and are read: %d.',
+            self.path,
+            len(self._entries),
+        )
+
+
+class _OpenSqlite:
+    def __init__(self, path: Path) -> None:
+        self._database = _connect(path)
+        self.close = self._database.close
+
+    def read(self, block: int, offset: int) -> bytes:
+        # The length is in the row itself, the data may be spread over the whole file.
+        query = 'SELECT data FROM messages WHERE rowid = ? AND length(data) <= ?'
+        (data,) = self._database.execute(query, (block, MAX_BYTES)).fetchone() or (None,)
+        if not isinstance(data, bytes):
+            raise ValueError(f'row {block} has no message of less than {MAX_BYTES} bytes')
+        return data
+
+
+def _readable(path: Path, scratch: Callable[[], Path]) -> Path:
+    """Return the file, or a copy of it where SQLite has to bring it up to date and may not."""
+    try:
+        with contextlib.closing(_connect(path)) as database:
+            _check(database)
+        return path
+    except sqlite3.OperationalError:
+        journals = [path.with_name(path.name + end) for end in _JOURNALS]
+        if not any(journal.is_file() for journal in journals):
+            raise
+    folder = scratch()
+    for file in (path, *journals):
+        if file.is_file():
+            shutil.copyfile(file, folder / file.name)
+    try:
+        with contextlib.closing(sqlite3.connect(folder / path.name)) as database:
+            _check(database)
+    except sqlite3.DatabaseError:  # the journal does not fit: what the file has without it
+        for journal in journals:
+            (folder / journal.name).unlink(missing_ok=True)
+    return folder / path.name
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open a file to read. One that was cut off would be refused as a whole, but for the pragma."""
+    address = f'{path.absolute().as_uri()}?mode=ro'
+    journal = any(path.with_name(path.name + end).is_file() for end in _JOURNALS)
+    database = sqlite3.connect(address if journal else f'{address}&immutable=1', uri=True)
+    database.text_factory = lambda text: text.decode(errors='replace')
+    database.execute('PRAGMA trusted_schema = OFF')
+    if _is_cut(path):
+        database.execute('PRAGMA writable_schema = ON')
+    # A file can be built so that its rows have no end; a whole one takes fewer steps than bytes.
+    steps = iter(range(path.stat().st_size * 10 // _STEPS + 1000))
+    database.set_progress_handler(lambda: next(steps, None) is None, _STEPS)
+    return database
+
+
+def _is_cut(path: Path) -> bool:
+    """Tell whether a file is shorter than its header says."""
+    with path.open('rb') as file:
+        header = file.read(100)
+    page = int.from_bytes(header[16:18], 'big')
+    counted = header[24:28] == header[92:96]
+    pages = int.from_bytes(header[28:32], 'big') if counted else 0
+    return path.stat().st_size < pages * (1 << 16 if page == 1 else page)
+
+
+def _check(database: sqlite3.Connection) -> None:
+    """Raise ValueError unless the tables of rosbag2 are there, and are nothing but tables."""
+    for table in ('topics', 'messages'):
+        if not _is_plain(database, table):
+            raise ValueError(f'it has no table {table} like that of rosbag2')
+
+
+def _is_plain(database: sqlite3.Connection, table: str) -> bool:
+    query = 'SELECT type, sql FROM sqlite_master WHERE name = ?'
+    kind, sql = database.execute(query, (table,)).fetchone() or ('', '')
+    columns = database.execute(f'PRAGMA table_xinfo({table})').fetchall()
+    virtual = not isinstance(sql, str) or 'virtual' in sql.lower().split()[:3]
+    return kind == 'table' and not virtual and not any(column[6] for column in columns)
+
+
+def _read_definitions(database: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+    """Return encoding and text by type. Files before ROS 2 Iron have none."""
+    with contextlib.suppress(sqlite3.Error, TypeError, ValueError):
+        if _is_plain(database, 'message_definitions'):
+            rows = database.execute(
+                'SELECT topic_type, encoding, encoded_message_definition FROM message_definitions'
+            )
+            return {str(kind): (str(encoding), str(text)) for kind, encoding, text in rows}
+    return {}
+
+
+def _whole_rows(database: sqlite3.Connection) -> Iterable[tuple[int, int, int]]:
+    with contextlib.suppress(sqlite3.DatabaseError):
+        for row in database.execute(
+            'SELECT timestamp, topic_id, rowid FROM messages NOT INDEXED ORDER BY rowid'
+        ):
+            with contextlib.suppress(sqlite3.DatabaseError):
+                database.execute('SELECT data FROM messages WHERE rowid = ?', row[2:]).fetchone()
+                yield row
+
+
+def _collect(rows: Iterable[tuple[int, int, int]]) -> np.ndarray:
+    """Return (N,) INDEX of log time, topic and rowid. Raises TypeError where one is no number."""
+    entries = array('q')
+    for row in rows:
+        entries.extend((*row, 0))
+    return as_index(entries)
