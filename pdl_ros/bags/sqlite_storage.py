@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
 from array import array
@@ -102,7 +103,14 @@ class _OpenSqlite:
 
 
 def _readable(path: Path, scratch: Callable[[], Path]) -> Path:
-    """Return the file, or a copy of it where SQLite has to bring it up to date and may not."""
+    """Return the file, or a copy of it where SQLite has to change it to read it, and may not."""
+    page, _ = _pages(path)
+    if torn := path.stat().st_size % page:
+        # SQLite would fill the last page up with zeros, and so the end of a picture.
+        copy = scratch() / path.name
+        shutil.copyfile(path, copy)
+        os.truncate(copy, path.stat().st_size - torn)
+        return copy
     try:
         with contextlib.closing(_connect(path)) as database:
             _check(database)
@@ -141,12 +149,20 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _is_cut(path: Path) -> bool:
     """Tell whether a file is shorter than its header says."""
+    size, count = _pages(path)
+    return path.stat().st_size < size * count
+
+
+def _pages(path: Path) -> tuple[int, int]:
+    """Return the size of a file's pages and how many it should have, 0 if it does not say."""
     with path.open('rb') as file:
         header = file.read(100)
-    page = int.from_bytes(header[16:18], 'big')
+    if len(header) < 100:
+        raise ValueError('it ends in its header')
+    size = int.from_bytes(header[16:18], 'big')
     counted = header[24:28] == header[92:96]
-    pages = int.from_bytes(header[28:32], 'big') if counted else 0
-    return path.stat().st_size < pages * (1 << 16 if page == 1 else page)
+    # 65536 does not fit into two bytes.
+    return 1 << 16 if size <= 1 else size, int.from_bytes(header[28:32], 'big') if counted else 0
 
 
 def _check(database: sqlite3.Connection) -> None:
@@ -182,7 +198,8 @@ def _whole_rows(database: sqlite3.Connection) -> Iterable[tuple[int, int, int]]:
         ):
             with contextlib.suppress(sqlite3.DatabaseError):
                 database.execute('SELECT data FROM messages WHERE rowid = ?', row[2:]).fetchone()
-                yield row
+                if all(isinstance(value, int) for value in row):
+                    yield row
 
 
 def _collect(rows: Iterable[tuple[int, int, int]]) -> np.ndarray:
