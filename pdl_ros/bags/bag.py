@@ -143,5 +143,6 @@ class Bag:
 
 
 def _sentence(error: Exception) -> str:
-    text = ' '.join(str(error).split()) or type(error).__name__
+    text = error.strerror if isinstance(error, OSError) else str(error)
+    text = ' '.join((text or '').split()) or type(error).__name__
     return text[:300].rstrip('.') + '.'

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rosbags.typesys import Stores, get_typestore
-from rosbags.typesys.store import Typestore
-
-from pdl_ros.bags.bag import Message
-from pdl_ros.bags.storage import Topic
 from pdl_ros.errors import PdlError
 
-_STORES = {'cdr': Stores.ROS2_JAZZY, 'ros1': Stores.ROS1_NOETIC}
+if TYPE_CHECKING:
+    from rosbags.typesys.store import Typestore
+
+    from pdl_ros.bags.bag import Message
+    from pdl_ros.bags.storage import Topic
+
+_STORES = {'cdr': 'ROS2_JAZZY', 'ros1': 'ROS1_NOETIC'}
 
 
 def is_readable(topic: Topic) -> bool:
     """Tell whether the messages of a topic can be deserialized."""
     return topic.encoding in _STORES and topic.type in _store(topic.encoding).fielddefs
-
-
-def describe(topic: Topic) -> str:
-    """Name what a topic holds, for a person."""
-    encoding = '' if topic.encoding == 'cdr' else f' as {topic.encoding[:20]}'
-    return f'{topic.type[:100] or "messages of an unknown type"}{encoding}'
 
 
 def deserialize(message: Message) -> Any:
@@ -34,7 +29,7 @@ def deserialize(message: Message) -> Any:
     """
     topic = message.topic
     if not is_readable(topic):
-        raise PdlError(f'{topic.name} has {describe(topic)}, which cannot be read.')
+        raise PdlError(f'{topic.name} has {topic.contents}, which cannot be read.')
     store = _store(topic.encoding)
     read = store.deserialize_ros1 if topic.encoding == 'ros1' else store.deserialize_cdr
     try:
@@ -49,4 +44,6 @@ def deserialize(message: Message) -> Any:
 
 @functools.cache
 def _store(encoding: str) -> Typestore:
-    return get_typestore(_STORES[encoding])
+    from rosbags.typesys import Stores, get_typestore
+
+    return get_typestore(Stores[_STORES[encoding]])

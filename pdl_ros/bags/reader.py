@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pdl_ros.bags.files import is_bag
+from pdl_ros.bags.messages import deserialize, is_readable
 from pdl_ros.errors import PdlError, require_package
 from pdl_ros.imaging.compressed import compressed_to_rgb
 from pdl_ros.imaging.raw import to_rgb
@@ -36,7 +37,7 @@ class ImageTopic:
     """
 
     bag: Bag
-    parts: tuple[Topic, ...]
+    parts: list[Topic]
     count: int
     rate: float
 
@@ -60,8 +61,6 @@ class ImageTopic:
         return cls(bag, parts, len(times), _rate(times))
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        from pdl_ros.bags.messages import deserialize
-
         for number, message in enumerate(self.bag.messages(self.parts), 1):
             try:
                 rgb = _DECODERS[message.topic.type](deserialize(message))
@@ -79,44 +78,51 @@ def _rate(times: np.ndarray) -> float:
     return rate if 0 < rate <= _MAX_RATE else _RATE
 
 
-def _find(bag: Bag, name: str) -> tuple[Topic, ...]:
-    """Return the topic that is wanted, as it was recorded: of one type, in one or two encodings."""
-    from pdl_ros.bags.messages import describe, is_readable
-
+def _find(bag: Bag, name: str) -> list[Topic]:
+    """Return the images that are wanted, as they were recorded: in one or several encodings."""
     images: dict[str, list[Topic]] = {}
     for topic in bag.topics:
         if topic.type in _DECODERS and is_readable(topic):
             images.setdefault(topic.name, []).append(topic)
+    name = _choose(bag, images, name)
+    parts = [part for part in images[name] if part.count]
+    if not parts:
+        raise PdlError(
+            f'{bag.path} has no messages on {name}; was the camera running?'
+            if bag.is_whole
+            else _CUT.format(bag.path)
+        )
+    types = sorted({part.type for part in parts})
+    if len(types) > 1:
+        raise PdlError(
+            f'{bag.path} has two types on {name} ({" and ".join(types)}); record them as topics of '
+            'their own.'
+        )
+    return parts
+
+
+def _choose(bag: Bag, images: dict[str, list[Topic]], name: str) -> str:
+    """Return the name of the topic that is meant: the only one, or the only one with messages."""
     known = ', '.join(images) or 'none'
-    if name and name not in images:
-        others = ' and '.join(describe(topic) for topic in bag.topics if topic.name == name)
+    if name:
+        for topic in images:  # tools other than ROS record names without a slash before them
+            if topic.strip('/') == name.strip('/'):
+                return topic
+        others = ' and '.join(topic.contents for topic in bag.topics if topic.name == name)
         which = f'{name}, which has {others}' if others else name
         raise PdlError(f'{bag.path} has no images on {which}; its image topics: {known}.')
     if not images:
         raise PdlError(_no_images(bag) if bag.is_whole else _CUT.format(bag.path))
     filled = [topic for topic, parts in images.items() if any(part.count for part in parts)]
-    if not name and len(images) > 1 and len(filled) != 1:
+    if len(images) > 1 and len(filled) != 1:
         raise PdlError(
             f'{bag.path} has {len(images)} image topics ({known}); name one: {bag.path}:/topic.'
         )
-    name = name or (filled or list(images))[0]
-    parts = [part for part in images[name] if part.count]
-    if not parts and not bag.is_whole:
-        raise PdlError(_CUT.format(bag.path))
-    if not parts:
-        raise PdlError(f'{bag.path} has no messages on {name}; was the camera running?')
-    if len({part.type for part in parts}) > 1:
-        types = ' and '.join(part.type for part in parts)
-        raise PdlError(
-            f'{bag.path} has two types on {name} ({types}); record them as topics of their own.'
-        )
-    return tuple(parts)
+    return (filled or list(images))[0]
 
 
 def _no_images(bag: Bag) -> str:
-    from pdl_ros.bags.messages import describe
-
-    topics = ', '.join(f'{topic.name} ({describe(topic)})' for topic in bag.topics)[:300]
+    topics = ', '.join(f'{topic.name} ({topic.contents})' for topic in bag.topics)[:300]
     sentence = f'{bag.path} has no image topic; its topics: {topics or "none"}'
     if bag.is_ros1:
         sentence += (

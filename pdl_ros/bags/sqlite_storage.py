@@ -15,7 +15,6 @@ import numpy as np
 from pdl_ros.bags.storage import LOG, MAX_BYTES, Topic, as_index, standard_name
 
 MAGIC = b'SQLite format 3\0'
-_JOURNALS = ('-wal', '-journal')
 _STEPS = 100_000
 
 
@@ -116,33 +115,38 @@ def _readable(path: Path, scratch: Callable[[], Path]) -> Path:
             _check(database)
         return path
     except sqlite3.OperationalError:
-        journals = [path.with_name(path.name + end) for end in _JOURNALS]
-        if not any(journal.is_file() for journal in journals):
+        journals = _journals(path)
+        if not journals:
             raise
     folder = scratch()
     for file in (path, *journals):
-        if file.is_file():
-            shutil.copyfile(file, folder / file.name)
+        shutil.copyfile(file, folder / file.name)
     try:
         with contextlib.closing(sqlite3.connect(folder / path.name)) as database:
             _check(database)
     except sqlite3.DatabaseError:  # the journal does not fit: what the file has without it
         for journal in journals:
-            (folder / journal.name).unlink(missing_ok=True)
+            (folder / journal.name).unlink()
     return folder / path.name
+
+
+def _journals(path: Path) -> list[Path]:
+    beside = [path.with_name(f'{path.name}{end}') for end in ('-wal', '-journal')]
+    return [file for file in beside if file.is_file()]
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     """Open a file to read. One that was cut off would be refused as a whole, but for the pragma."""
     address = f'{path.absolute().as_uri()}?mode=ro'
-    journal = any(path.with_name(path.name + end).is_file() for end in _JOURNALS)
-    database = sqlite3.connect(address if journal else f'{address}&immutable=1', uri=True)
+    journals = _journals(path)
+    database = sqlite3.connect(address if journals else f'{address}&immutable=1', uri=True)
     database.text_factory = lambda text: text.decode(errors='replace')
     database.execute('PRAGMA trusted_schema = OFF')
     if _is_cut(path):
         database.execute('PRAGMA writable_schema = ON')
     # A file can be built so that its rows have no end; a whole one takes fewer steps than bytes.
-    steps = iter(range(path.stat().st_size * 10 // _STEPS + 1000))
+    size = sum(file.stat().st_size for file in (path, *journals))
+    steps = iter(range(size * 10 // _STEPS + 100))
     database.set_progress_handler(lambda: next(steps, None) is None, _STEPS)
     return database
 

@@ -42,6 +42,12 @@ class Topic:
     definition: str = field(repr=False)
     count: int
 
+    @property
+    def contents(self) -> str:
+        """What it holds, for a person."""
+        encoding = '' if self.encoding == 'cdr' else f' as {self.encoding[:20]}'
+        return f'{self.type[:100] or "messages of an unknown type"}{encoding}'
+
 
 class OpenFile(Protocol):
     """A file of a recording, open to read messages from."""

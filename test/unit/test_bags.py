@@ -151,6 +151,12 @@ def test_without_rosbags_the_extra_is_named(tmp_path, monkeypatch):
         bags.ImageTopic.open(bag)
 
 
+def test_a_topic_may_have_been_recorded_without_its_slash(tmp_path):
+    file = McapFile(tmp_path / 'drive.mcap')
+    path = file.frames(file.topic('cam/image')).finish()
+    assert open_source(f'{path}:/cam/image').name == 'cam/image'
+
+
 # --- Foreign, broken and missing definitions ---
 
 FOREIGN = {
