@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import weakref
@@ -14,9 +15,10 @@ import numpy as np
 
 from pdl_ros.bags.factory import open_storage
 from pdl_ros.bags.files import data_files
-from pdl_ros.bags.storage import INDEX, LOG, OpenFile, Storage, Topic, unpack_message
+from pdl_ros.bags.storage import INDEX, OpenFile, Storage, Topic, unpack_message
 from pdl_ros.errors import PdlError
 
+_LOG = logging.getLogger('pdl_ros.bags')
 _OPEN_FILES = 8
 _BATCH = 4096
 
@@ -56,8 +58,10 @@ class Bag:
         if not self._storages:
             raise PdlError(refusals[0])
         for refusal in refusals:
-            LOG.warning('%s The other files are read.', refusal)
+            _LOG.warning('%s The other files are read.', refusal)
         self._complete = not refusals
+        self._reported: set[int] = set()
+        self._report()
         self._merge()
 
     def _merge(self) -> None:
@@ -85,7 +89,7 @@ class Bag:
     @property
     def is_whole(self) -> bool:
         """Whether nothing is known to be missing."""
-        return self._complete and all(storage.is_whole for storage in self._storages)
+        return self._complete and not any(storage.damage for storage in self._storages)
 
     def times(self, topics: Collection[Topic]) -> np.ndarray:
         """Return (N,) int64 log times of the messages of topics, nanoseconds, in order."""
@@ -119,8 +123,15 @@ class Bag:
                 raise
             except Exception as error:
                 raise PdlError(f'{file} is damaged: {_sentence(error)}') from None
+        self._report()  # an index may have turned out to be wrong
         lengths = [len(part) for part in parts[1:]]
         return np.concatenate(parts), np.repeat(np.arange(len(lengths)), lengths)
+
+    def _report(self) -> None:
+        for number, (file, storage) in enumerate(zip(self._files, self._storages, strict=True)):
+            if storage.damage and number not in self._reported:
+                self._reported.add(number)
+                _LOG.warning('%s %s.', file, storage.damage)
 
     def _read(self, opened: dict[int, OpenFile], number: int, block: int, offset: int) -> bytes:
         """Read a message from a file, of which the last few stay open."""

@@ -12,7 +12,7 @@ from pdl_ros.errors import PdlError
 from pdl_ros.imaging.files import IMAGE_SUFFIXES
 
 _LOG = logging.getLogger('pdl_ros.bags')
-_NAME = re.compile(r'.+\.(mcap|db3|bag)(\.active)?(\.zstd?)?', re.IGNORECASE)
+_NAME = re.compile(r'[^.].*\.(mcap|db3|bag)(\.active)?(\.zstd?)?', re.IGNORECASE)
 _PACKED = re.compile(r'\.zstd?$', re.IGNORECASE)
 _KEY = 'rosbag2_bagfile_information'
 _METADATA_BYTES = 1 << 22

@@ -31,10 +31,12 @@ from mcap.records import (
 )
 
 from pdl_ros.bags.storage import (
-    LOG,
     Blocks,
     Topic,
+    add_entry,
     as_index,
+    count,
+    cut_off,
     read_exactly,
     standard_name,
     unpack,
@@ -44,9 +46,9 @@ MAGIC = b'\x89MCAP0\r\n'
 _HEAD = struct.Struct('<BQ')  # of a record: opcode, length
 _MESSAGE = struct.Struct('<HIQQ')  # channel, sequence, log time, publish time
 _FOOTER = 9 + 20 + len(MAGIC)
-_LATEST = (1 << 63) - 1
 _OPCODES = range(0x01, 0x10)
 _PRIVATE = 0x80
+_INDEXED = 16  # bytes that a message takes in the index
 
 
 class McapStorage:
@@ -67,7 +69,7 @@ class McapStorage:
         self._chunks: list[ChunkIndex] = []
         self._counts: dict[int, int] = {}
         self._entries: np.ndarray | None = None
-        self.is_whole = True
+        self.damage = ''
 
     @property
     def topics(self) -> dict[int, Topic]:
@@ -142,45 +144,47 @@ class McapStorage:
                 if opcode != Opcode.MESSAGE_INDEX:
                     raise ValueError('the index points elsewhere')
                 for time, place in MessageIndex.read(_stream(file, position, length)).records:
-                    entries.extend(
-                        (min(time, _LATEST), connection, chunk.chunk_start_offset, place)
-                    )
+                    add_entry(entries, time, connection, chunk.chunk_start_offset, place)
+                if len(entries) // 4 > self._size // _INDEXED:
+                    raise ValueError('the index has parts that are meant twice')
         if len(entries) != 4 * sum(self._counts.get(number, 0) for number in wanted):
             raise ValueError('the index lacks messages')
         return as_index(entries)
 
     def _scan(self, file: BinaryIO) -> None:
-        """Walk over all that is in the file, and say so if it was cut off or damaged."""
+        """Walk over all that is in the file, cut off or damaged as it may be."""
         self._clear()
         entries, ended, damaged = array('q'), False, 0
         for opcode, position, length in _records(file, len(MAGIC), self._size):
             there = min(length, self._size - position)
             if opcode == Opcode.CHUNK:
-                try:
-                    data = _unpacked(file, position, there, cut=there < length)
-                except Exception:
-                    # What a decompressor raises is not documented; the next chunk may be whole.
-                    damaged += 1
-                else:
-                    block = io.BytesIO(data)
-                    for inner in _records(block, 0, len(data)):
-                        self._take(entries, position - _HEAD.size, len(data), block, *inner)
+                damaged += not self._scan_chunk(entries, file, position, there, there < length)
             elif opcode == Opcode.FOOTER:
                 ended = there == length
                 break
             else:
                 self._take(entries, 0, self._size, file, opcode, position, length)
         self._entries = as_index(entries)
-        numbers, counts = np.unique(self._entries['connection'], return_counts=True)
-        self._counts = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-        self.is_whole = ended and not damaged
-        if not self.is_whole:
-            LOG.warning(
-                '%s %s; messages that are whole, and are read: %d.',
-                self.path,
-                f'is damaged in {damaged} places' if ended else 'was cut off',
-                len(self._entries),
-            )
+        self._counts = count(self._entries)
+        if not ended:
+            self.damage = cut_off(self._entries)
+        elif damaged:
+            self.damage = f'has {damaged} damaged chunks; messages read: {len(self._entries)}'
+
+    def _scan_chunk(
+        self, entries: array[int], file: BinaryIO, position: int, length: int, cut: bool
+    ) -> bool:
+        """Take what is in a chunk; False if it is damaged, and not only cut."""
+        try:
+            data = _unpacked(file, position, length, cut)
+        except Exception:
+            # What a decompressor raises is not documented; the next chunk may be whole.
+            return False
+        block, end = io.BytesIO(data), 0
+        for opcode, start, size in _records(block, 0, len(data)):
+            end = start + size
+            self._take(entries, position - _HEAD.size, len(data), block, opcode, start, size)
+        return cut or end == len(data)
 
     def _take(
         self,
@@ -197,7 +201,7 @@ class McapStorage:
             return
         if opcode == Opcode.MESSAGE and length >= _MESSAGE.size:
             channel, _, time, _ = _MESSAGE.unpack(read_exactly(file, _MESSAGE.size))
-            entries.extend((min(time, _LATEST), channel, block, position - _HEAD.size))
+            add_entry(entries, time, channel, block, position - _HEAD.size)
         else:
             self._note(opcode, file, position, length)
 

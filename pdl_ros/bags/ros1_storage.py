@@ -6,7 +6,6 @@ the index of each chunk follows it, as long as it was written whole.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import struct
 from array import array
@@ -17,10 +16,12 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from pdl_ros.bags.storage import (
-    LOG,
     Blocks,
     Topic,
+    add_entry,
     as_index,
+    count,
+    cut_off,
     read_exactly,
     standard_name,
     unpack,
@@ -38,10 +39,10 @@ class Ros1Storage:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.damage = ''
         self._connections: dict[int, tuple[str, str, str]] = {}
         self._walk()
-        numbers, counts = np.unique(self._entries['connection'], return_counts=True)
-        self._counts = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+        self._counts = count(self._entries)
 
     @property
     def topics(self) -> dict[int, Topic]:
@@ -74,8 +75,8 @@ class Ros1Storage:
                     closed = any(record.fields.get(b'index_pos', b''))
                 else:
                     self._take(chunks[0], 0, file, record)
-            self.is_whole = closed and end == size
-            if place and not self.is_whole:
+            whole = closed and end == size
+            if place and not whole:
                 chunks[place] = array('q')  # its index may lack what was cut off
             missing = {number for found in chunks.values() for number in found[1::4]}
             missing -= set(self._connections)
@@ -84,12 +85,8 @@ class Ros1Storage:
                     self._scan(found, file, place)
                     missing -= set(self._connections)
         self._entries = np.concatenate([as_index(found) for found in chunks.values()])
-        if not self.is_whole:
-            LOG.warning(
-                '%s was cut off; messages that are whole, and are read: %d.',
-                self.path,
-                len(self._entries),
-            )
+        if not whole:
+            self.damage = cut_off(self._entries)
 
     def _scan(self, entries: array[int], file: BinaryIO, place: int) -> None:
         """Take the connections out of a chunk, and its messages if none of them is known."""
@@ -97,8 +94,7 @@ class Ros1Storage:
             data = _load(file, place)
         except Exception as error:
             # What a decompressor raises is not documented; the next chunk may be whole.
-            self.is_whole = False
-            LOG.warning('%s is damaged (%s); the rest of it is read.', self.path, error)
+            self.damage = f'is damaged ({error}); the rest of it is read'
             return
         block, indexed = io.BytesIO(data), bool(entries)
         for record in _records(block, 0, len(data)):
@@ -106,11 +102,9 @@ class Ros1Storage:
                 self._take(entries, place, block, record)
 
     def _take(self, entries: array[int], block: int, file: BinaryIO, record: _Record) -> None:
-        with contextlib.suppress(ValueError, struct.error, KeyError):
+        try:
             if record.op == _MESSAGE:
-                seconds, nanoseconds = struct.unpack('<II', record.fields[b'time'])
-                time = seconds * 10**9 + nanoseconds
-                entries.extend((time, record.number(b'conn'), block, record.start))
+                place = record.time(), record.number(b'conn'), block, record.start
             elif record.op == _CONNECTION:
                 file.seek(record.data)
                 about = _fields(read_exactly(file, record.end - record.data))
@@ -122,6 +116,10 @@ class Ros1Storage:
                         about.get(b'message_definition', b'').decode(errors='replace'),
                     ),
                 )
+        except (ValueError, struct.error, KeyError):
+            return
+        if record.op == _MESSAGE:
+            add_entry(entries, *place)
 
 
 class _OpenBag:
@@ -152,14 +150,21 @@ class _Record(NamedTuple):
     def number(self, name: bytes) -> int:
         return _NUMBER.unpack(self.fields[name])[0]
 
+    def time(self) -> int:
+        """Log time of a message, nanoseconds."""
+        seconds, nanoseconds = struct.unpack('<II', self.fields[b'time'])
+        return seconds * 10**9 + nanoseconds
+
 
 def _read_index(entries: array[int], file: BinaryIO, record: _Record, place: int) -> None:
-    with contextlib.suppress(ValueError, struct.error, KeyError):
+    try:
         connection = record.number(b'conn')
         file.seek(record.data)
-        data = read_exactly(file, record.end - record.data)
-        for seconds, nanoseconds, offset in struct.iter_unpack('<III', data):
-            entries.extend((seconds * 10**9 + nanoseconds, connection, place, offset))
+        places = list(struct.iter_unpack('<III', read_exactly(file, record.end - record.data)))
+    except (ValueError, struct.error, KeyError):
+        return
+    for seconds, nanoseconds, offset in places:
+        add_entry(entries, seconds * 10**9 + nanoseconds, connection, place, offset)
 
 
 def _load(file: BinaryIO, place: int) -> bytes:

@@ -12,7 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pdl_ros.bags.storage import LOG, MAX_BYTES, Topic, as_index, standard_name
+from pdl_ros.bags.storage import (
+    MAX_BYTES,
+    Topic,
+    add_entry,
+    as_index,
+    count,
+    cut_off,
+    standard_name,
+)
 
 MAGIC = b'SQLite format 3\0'
 _STEPS = 100_000
@@ -29,7 +37,7 @@ class SqliteStorage:
     def __init__(self, path: Path, scratch: Callable[[], Path]) -> None:
         self.path = _readable(path, scratch)
         self._entries: np.ndarray | None = None
-        self.is_whole = True
+        self.damage = ''
         with contextlib.closing(_connect(self.path)) as database:
             _check(database)
             rows = database.execute('SELECT id, name, type, serialization_format FROM topics')
@@ -76,15 +84,9 @@ class SqliteStorage:
 
     def _salvage(self, database: sqlite3.Connection) -> None:
         """Find the messages that can be read, in a file of which parts are missing."""
-        self.is_whole = False
         self._entries = _collect(_whole_rows(database))
-        numbers, counts = np.unique(self._entries['connection'], return_counts=True)
-        self._counts = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-        LOG.warning(
-            '%s was cut off or is damaged; messages that are whole, and are read: %d.',
-            self.path,
-            len(self._entries),
-        )
+        self._counts = count(self._entries)
+        self.damage = cut_off(self._entries)
 
 
 class _OpenSqlite:
@@ -210,5 +212,5 @@ def _collect(rows: Iterable[tuple[int, int, int]]) -> np.ndarray:
     """Return (N,) INDEX of log time, topic and rowid. Raises TypeError where one is no number."""
     entries = array('q')
     for row in rows:
-        entries.extend((*row, 0))
+        add_entry(entries, *row, 0)
     return as_index(entries)

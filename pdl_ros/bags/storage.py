@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import io
-import logging
 from array import array
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -15,16 +14,18 @@ import lz4.frame
 import numpy as np
 import zstandard
 
-LOG = logging.getLogger('pdl_ros.bags')
-
 MAX_BYTES = 1 << 29
 """A message or a block of a file may take so many bytes of memory, whatever it says of itself."""
 
 INDEX = np.dtype([('time', 'i8'), ('connection', 'i8'), ('block', 'i8'), ('offset', 'i8')])
 """One entry a message: log time in nanoseconds, connection, and where in the file it is."""
 
+MAX_MESSAGES = 1 << 25
+"""A file without an index may have so many messages: 32 bytes each are held in memory."""
+
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 _CACHE = 1 << 26
+_LATEST = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class Storage(Protocol):
     def is_ros1(self) -> bool: ...
 
     @property
-    def is_whole(self) -> bool:
-        """Whether nothing is known to be missing at its end or in between."""
+    def damage(self) -> str:
+        """What is known to be missing, as the rest of a sentence; '' if nothing is."""
 
     @property
     def topics(self) -> Mapping[int, Topic]:
@@ -102,9 +103,27 @@ class Blocks:
         self._blocks.clear()
 
 
+def add_entry(numbers: array[int], time: int, connection: int, block: int, offset: int) -> None:
+    """Add an entry to an index that grows. Raises ValueError when it grows without an end."""
+    if len(numbers) >= 4 * MAX_MESSAGES:
+        raise ValueError(f'it has more than {MAX_MESSAGES} messages')
+    numbers.extend((min(time, _LATEST), connection, block, offset))
+
+
 def as_index(numbers: array[int]) -> np.ndarray:
-    """Return (N,) INDEX of an array of type q that holds its entries one after the other."""
+    """Return (N,) INDEX of what was added to an array of type q."""
     return np.array(numbers, np.int64).view(INDEX)
+
+
+def count(index: np.ndarray) -> dict[int, int]:
+    """Return the number of messages by connection."""
+    numbers, counts = np.unique(index['connection'], return_counts=True)
+    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+
+
+def cut_off(index: np.ndarray) -> str:
+    """Return what is said of a file of which a part is missing."""
+    return f'was cut off; messages that are whole, and are read: {len(index)}'
 
 
 def standard_name(name: str) -> str:
@@ -116,7 +135,7 @@ def standard_name(name: str) -> str:
 def read_exactly(file: BinaryIO, size: int) -> bytes:
     """Read so many bytes. Raises ValueError when there are fewer, or more than MAX_BYTES asked."""
     if size > MAX_BYTES:
-        raise ValueError(f'a record says that it has {size} bytes')
+        raise ValueError(f'a record says that it has {size} bytes, which are too many')
     data = file.read(size)
     if len(data) < size:
         raise ValueError('it ends in the middle of a record')
@@ -129,7 +148,7 @@ def unpack(data: bytes, compression: str, size: int, cut: bool = False) -> bytes
     Raises ValueError when it has another size, or says that it has more than MAX_BYTES.
     """
     if size > MAX_BYTES:
-        raise ValueError(f'a block says that it has {size} bytes unpacked')
+        raise ValueError(f'a block says that it unpacks to {size} bytes, which are too many')
     match compression:
         case '' | 'none':
             unpacked = data

@@ -494,6 +494,15 @@ def test_a_part_that_cannot_be_read_costs_only_itself(tmp_path, caplog):
     assert re.search(r'drive_3\.mcap cannot be read as a rosbag: it is empty', warning)
 
 
+def test_what_other_systems_leave_beside_files_is_no_part(tmp_path, caplog):
+    bag = split(tmp_path / 'drive', parts=4)
+    (bag / 'metadata.yaml').write_text('')
+    (bag / '._drive_0.mcap').write_bytes(b'\0\5\x16\7Mac OS X')
+    (bag / 'drive_4.mcap').mkdir()
+    assert_frames(bag)
+    assert len(warnings_of(caplog)) == 1
+
+
 def test_a_folder_of_pictures_in_which_a_recording_lies_is_one_of_pictures(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), frame(1))
     record_mcap(tmp_path / 'drive.mcap')
