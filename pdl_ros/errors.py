@@ -25,3 +25,8 @@ def require_package(module: str, extra: str) -> None:
         find_spec(module) is not None,
         f"This needs the package {module}; install it with: pip install 'pdl_ros[{extra}]'.",
     )
+
+
+def printable(text: str) -> str:
+    """Return a text from an untrusted file as it may stand in a sentence and on a terminal."""
+    return ''.join(letter if letter.isprintable() else '?' for letter in text)

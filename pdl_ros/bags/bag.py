@@ -16,7 +16,7 @@ import numpy as np
 from pdl_ros.bags.factory import open_storage
 from pdl_ros.bags.files import data_files
 from pdl_ros.bags.storage import INDEX, OpenFile, Storage, Topic, unpack_message
-from pdl_ros.errors import PdlError
+from pdl_ros.errors import PdlError, printable
 
 _LOG = logging.getLogger('pdl_ros.bags')
 _OPEN_FILES = 8
@@ -54,7 +54,7 @@ class Bag:
                 raise
             except Exception as error:
                 # The parsers of damaged files raise whatever their parts raise.
-                refusals.append(f'{file} cannot be read as a rosbag: {_sentence(error)}')
+                refusals.append(f'{file} cannot be read as a rosbag: {_reason(error)}')
         if not self._storages:
             raise PdlError(refusals[0])
         for refusal in refusals:
@@ -106,7 +106,8 @@ class Bag:
                 places = zip(numbers[batch].tolist(), index[batch].tolist(), strict=True)
                 for number, (time, connection, block, offset) in places:
                     topic = self._topics[self._keys[number][connection]]
-                    yield Message(topic, time, self._read(opened, number, block, offset))
+                    data = self._read(opened, number, topic, block, offset)
+                    yield Message(topic, time, data)
         finally:
             for file in opened.values():
                 file.close()
@@ -122,7 +123,7 @@ class Bag:
             except MemoryError:
                 raise
             except Exception as error:
-                raise PdlError(f'{file} is damaged: {_sentence(error)}') from None
+                raise PdlError(f'{file} is damaged: {_reason(error)}') from None
         self._report()  # an index may have turned out to be wrong
         lengths = [len(part) for part in parts[1:]]
         return np.concatenate(parts), np.repeat(np.arange(len(lengths)), lengths)
@@ -133,18 +134,21 @@ class Bag:
                 self._reported.add(number)
                 _LOG.warning('%s %s.', file, storage.damage)
 
-    def _read(self, opened: dict[int, OpenFile], number: int, block: int, offset: int) -> bytes:
+    def _read(
+        self, opened: dict[int, OpenFile], number: int, topic: Topic, block: int, offset: int
+    ) -> bytes:
         """Read a message from a file, of which the last few stay open."""
         try:
             file = opened.pop(number, None) or self._storages[number].open()
             if len(opened) >= _OPEN_FILES:
                 opened.pop(next(iter(opened))).close()
             opened[number] = file
-            return unpack_message(file.read(block, offset))
+            data = file.read(block, offset)
+            return unpack_message(data) if topic.encoding == 'cdr' else data
         except MemoryError:
             raise
         except Exception as error:
-            raise PdlError(f'{self._files[number]} is damaged: {_sentence(error)}') from None
+            raise PdlError(f'{self._files[number]} is damaged: {_reason(error)}') from None
 
     def _scratch(self) -> Path:
         """Make a folder that goes with this recording."""
@@ -153,7 +157,7 @@ class Bag:
         return folder
 
 
-def _sentence(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     text = error.strerror if isinstance(error, OSError) else str(error)
     text = ' '.join((text or '').split()) or type(error).__name__
-    return text[:300].rstrip('.') + '.'
+    return printable(text[:300]).rstrip('.') + '.'

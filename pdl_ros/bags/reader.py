@@ -11,7 +11,7 @@ import numpy as np
 
 from pdl_ros.bags.files import is_bag
 from pdl_ros.bags.messages import deserialize, is_readable
-from pdl_ros.errors import PdlError, require_package
+from pdl_ros.errors import PdlError, printable, require_package
 from pdl_ros.imaging.compressed import compressed_to_rgb
 from pdl_ros.imaging.raw import to_rgb
 
@@ -103,7 +103,7 @@ def _find(bag: Bag, name: str) -> list[Topic]:
 
 def _choose(bag: Bag, images: dict[str, list[Topic]], name: str) -> str:
     """Return the name of the topic that is meant: the only one, or the only one with messages."""
-    known = ', '.join(images) or 'none'
+    known = printable(', '.join(images)[:300]) or 'none'
     if name:
         for topic in images:  # tools other than ROS record names without a slash before them
             if topic.strip('/') == name.strip('/'):
@@ -122,8 +122,8 @@ def _choose(bag: Bag, images: dict[str, list[Topic]], name: str) -> str:
 
 
 def _no_images(bag: Bag) -> str:
-    topics = ', '.join(f'{topic.name} ({topic.contents})' for topic in bag.topics)[:300]
-    sentence = f'{bag.path} has no image topic; its topics: {topics or "none"}'
+    topics = ', '.join(f'{topic.name} ({topic.contents})' for topic in bag.topics)
+    sentence = f'{bag.path} has no image topic; its topics: {printable(topics[:300]) or "none"}'
     if bag.is_ros1:
         sentence += (
             '; it is a recording of ROS 1: convert the .bag that it was made from with '

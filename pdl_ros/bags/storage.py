@@ -14,6 +14,8 @@ import lz4.frame
 import numpy as np
 import zstandard
 
+from pdl_ros.errors import printable
+
 MAX_BYTES = 1 << 29
 """A message or a block of a file may take so many bytes of memory, whatever it says of itself."""
 
@@ -46,8 +48,8 @@ class Topic:
     @property
     def contents(self) -> str:
         """What it holds, for a person."""
-        encoding = '' if self.encoding == 'cdr' else f' as {self.encoding[:20]}'
-        return f'{self.type[:100] or "messages of an unknown type"}{encoding}'
+        encoding = '' if self.encoding == 'cdr' else f' as {printable(self.encoding[:20])}'
+        return f'{printable(self.type[:100]) or "messages of an unknown type"}{encoding}'
 
 
 class OpenFile(Protocol):

@@ -294,6 +294,17 @@ def test_images_in_a_foreign_encoding_are_refused_in_a_sentence(tmp_path):
         open_source(str(path))
 
 
+def test_names_in_a_bag_cannot_write_on_the_terminal(tmp_path):
+    file = McapFile(tmp_path / 'drive.mcap')
+    file.topic('/\x1b[2J\n/image')
+    file.topic('/odd', 'my\nOdd', '', '', 'cdr\x07')
+    path = file.frames(file.topic('/image')).frames(file.topic('/\x1b[31mred')).finish()
+    for source in (str(path), f'{path}:/odd'):
+        with pytest.raises(PdlError) as refusal:
+            open_source(source)
+        assert str(refusal.value).isprintable()
+
+
 # --- The camera's rate, and the order of frames ---
 
 
