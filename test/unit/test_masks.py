@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from pdl_ros.bench.streets import street_heads
 from pdl_ros.fusion import FusionSettings, fuse
-from pdl_ros.imaging.masks import bitmap, coco_masks, polygons
+from pdl_ros.imaging.masks import bitmap, coco_masks, decode_mask, mask_of, polygons
 from pdl_ros.labels import LabelSet
 
 
@@ -34,6 +37,41 @@ def encoded(mask: np.ndarray) -> bytes:
 def test_every_mask_is_byte_for_byte_what_pycocotools_writes(labels):
     ids = range(7)  # 6 is nowhere
     assert coco_masks(labels, ids) == [encoded(labels == i) for i in ids]
+
+
+@settings(deadline=None, max_examples=300)
+@given(label_maps())
+def test_what_we_and_pycocotools_encode_is_decoded_again(labels):
+    for label in range(7):
+        mask = labels == label
+        box = (0, 0, labels.shape[1], labels.shape[0])
+        (ours,) = coco_masks(labels, [label])
+        for counts in (ours, encoded(mask)):
+            np.testing.assert_array_equal(decode_mask('coco_rle', counts, *labels.shape, box), mask)
+
+
+@given(label_maps(), st.data())
+def test_a_bitmap_is_put_where_its_box_is(labels, data):
+    y0, y1 = sorted(data.draw(st.integers(0, labels.shape[0])) for _ in range(2))
+    x0, x1 = sorted(data.draw(st.integers(0, labels.shape[1])) for _ in range(2))
+    box = (x0, y0, x1, y1)
+    found = decode_mask('bitmap', bitmap(labels, 1, box).tobytes(), *labels.shape, box)
+    inside = np.zeros(labels.shape, bool)
+    inside[y0:y1, x0:x1] = True
+    np.testing.assert_array_equal(found, (labels == 1) & inside)
+
+
+@pytest.mark.parametrize('kind', [bytes, bytearray, memoryview, lambda b: array('B', b), list])
+def test_the_mask_of_a_message_is_read_from_whatever_holds_its_bytes(kind):
+    """A message of rclpy holds an array, one out of a bag a NumPy array."""
+    labels = np.zeros((4, 6), np.int32)
+    labels[1:3, 2:5] = 9
+    box = SimpleNamespace(x_offset=2, y_offset=1, width=3, height=2)
+    thing = SimpleNamespace(
+        mask_encoding='coco_rle', mask_data=kind(coco_masks(labels, [9])[0]), box=box
+    )
+    message = SimpleNamespace(height=np.uint32(4), width=np.uint32(6))
+    np.testing.assert_array_equal(mask_of(message, thing), labels == 9)
 
 
 def test_masks_of_a_large_image_are_read_back_by_pycocotools():
