@@ -157,6 +157,7 @@ def set_up(environment: Environment) -> None:
     """Do what the stamps say is missing; a stamp is written when its step is complete."""
     packages = fingerprint(environment.locks, ROOT / 'setup.py', Path(__file__))
     sources = [ROOT / 'CMakeLists.txt', ROOT / 'package.xml', *sorted(ROOT.glob('msg/*.msg'))]
+    sources += sorted(ROOT.glob('include/pdl_ros/*'))
     messages = fingerprint(environment.locks, *sources)
     packages_stamp = environment.venv / 'pdl_ros.stamp'
     messages_stamp = environment.work / 'messages.stamp'

@@ -23,7 +23,7 @@ def checkout(tmp_path):
     """A copy of this checkout with nothing set up."""
     root = tmp_path / 'checkout'
     ignored = shutil.ignore_patterns('__pycache__', 'weights')
-    for name in ('scripts', 'requirements', 'msg', 'pdl_ros'):
+    for name in ('scripts', 'requirements', 'msg', 'include', 'pdl_ros'):
         shutil.copytree(ROOT / name, root / name, ignore=ignored)
     for name in ('CMakeLists.txt', 'package.xml', 'setup.py', 'pyproject.toml'):
         shutil.copy(ROOT / name, root / name)

@@ -41,7 +41,7 @@ print(thing.id, thing.mask_encoding, bytes(thing.mask_data), received[0].label_s
 def workspace(tmp_path):
     if shutil.which('colcon') is None:
         pytest.skip('colcon is not installed')
-    wanted = ('pdl_ros', 'msg', 'config', 'launch', 'CMakeLists.txt', 'package.xml')
+    wanted = ('pdl_ros', 'msg', 'include', 'config', 'launch', 'CMakeLists.txt', 'package.xml')
     ignored = shutil.ignore_patterns('__pycache__')
     for name in wanted:
         source, copy = ROOT / name, tmp_path / 'src' / 'pdl_ros' / name
@@ -84,6 +84,7 @@ def test_a_workspace_builds_and_its_processes_exchange_messages(workspace, domai
         "7 coco_rle b'P:3' camvid",
     ], exchanged.stderr
 
+    assert (installed / 'include' / 'pdl_ros' / 'pdl_ros' / 'masks.hpp').is_file()
     for program in ('panoptic_node', 'pdl_ros'):
         path = installed / 'lib' / 'pdl_ros' / program
         assert path.stat().st_mode & 0o111
