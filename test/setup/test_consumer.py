@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,12 +30,14 @@ BY_FOLDER = """
 int main() {return pdl_ros::decode_mask("bitmap", nullptr, 0, 1, 1, {}).contains(0, 0);}
 """
 
-# Columns are what COCO counts along: 3 pixels of others, 2 of the thing, 1 of others, 1, 5.
+# Columns are what COCO counts along: 3 pixels of others, 1 of the thing, 2 of others, 2, 4.
 CONSUMER = """
 #include <iostream>
 #include <pdl_ros/masks.hpp>
 #include <pdl_ros/msg/panoptic_instance_array.hpp>
 #include "crop.hpp"
+
+@documented@
 
 int main()
 {
@@ -49,13 +52,15 @@ int main()
   things.width = 4;
   things.instances.resize(1);
   auto & thing = things.instances[0];
+  thing.class_name = "car";
   thing.box.x_offset = 1;
   thing.box.width = 2;
   thing.box.height = 2;
   thing.mask_encoding = "coco_rle";
-  const std::string counts = "321O4";
+  const std::string counts = "31212";
   thing.mask_data.assign(counts.begin(), counts.end());
   const auto cut = crop(image, pdl_ros::decode_mask_in_box(things, thing));
+  documented(things);
   std::cout << cut.width << 'x' << cut.height << ' ' << cut.encoding << ':';
   for (int value : cut.data) {std::cout << ' ' << value;}
   std::cout << '\\n';
@@ -69,11 +74,18 @@ int main()
 """
 
 
+def documented() -> str:
+    """Return the code of docs/using_results.md as a function."""
+    page = (ROOT / 'docs' / 'using_results.md').read_text(encoding='utf-8')
+    (code,) = re.findall(r'```cpp\n#include <pdl_ros/masks.hpp>\n(.*?)```', page, re.DOTALL)
+    return f'void documented(const pdl_ros::msg::PanopticInstanceArray & things)\n{{{code}}}'
+
+
 @pytest.mark.slow
 def test_a_downstream_package_finds_the_header_beside_the_messages_and_crops(tmp_path):
     for name, text in {
         'CMakeLists.txt': CMAKE,
-        'consumer.cpp': CONSUMER,
+        'consumer.cpp': CONSUMER.replace('@documented@', documented()),
         'by_folder.cpp': BY_FOLDER,
     }.items():
         (tmp_path / name).write_text(text)
@@ -87,6 +99,7 @@ def test_a_downstream_package_finds_the_header_beside_the_messages_and_crops(tmp
         assert done.returncode == 0, done.stdout + done.stderr
     done = subprocess.run(tmp_path / 'build' / 'consumer', capture_output=True, text=True)
     assert done.stdout.splitlines() == [
-        '2x2 rgb8: 3 4 5 6 7 8 17 18 19 0 0 0',
+        'Straight ahead: car',
+        '2x2 rgb8: 3 4 5 6 7 8 0 0 0 20 21 22',
         'The mask is of a larger image; is output_size of the node input?',
     ]
