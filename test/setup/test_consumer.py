@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from ament_index_python.packages import get_package_prefix
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,8 +88,7 @@ def test_a_downstream_package_finds_the_header_beside_the_messages_and_crops(tmp
         'by_folder.cpp': BY_FOLDER,
     }.items():
         (tmp_path / name).write_text(text)
-    prefixes = [get_package_prefix('pdl_ros'), get_package_prefix('sensor_msgs')]
-    env = {**os.environ, 'CMAKE_PREFIX_PATH': os.pathsep.join(prefixes)}
+    env = {**os.environ, 'CMAKE_PREFIX_PATH': os.environ['AMENT_PREFIX_PATH']}
     for command in (
         ['cmake', '-S', '.', '-B', 'build', f'-DPython3_EXECUTABLE={sys.executable}'],
         ['cmake', '--build', 'build', '--parallel', '2'],

@@ -166,6 +166,7 @@ def test_damaged_masks_are_refused_or_read_alike_and_never_end_a_cpp_node(
         ('coco_rle', b'0M', (2, 2), (0, 0, 1, 1), 'a run length is negative'),
         ('coco_rle', b'0P', (2, 2), (0, 0, 1, 1), 'ends within a run length'),
         ('coco_rle', b'0 ', (2, 2), (0, 0, 1, 1), 'a byte that is no run length'),
+        ('coco_rle', b'04p', (2, 2), (0, 0, 1, 1), 'a byte that is no run length'),
         ('coco_rle', b'0oooooooo0', (2, 2), (0, 0, 1, 1), 'a run length does not end'),
         ('coco_rle', b'0', (2**16, 2**16), (0, 0, 1, 1), f'larger than the {MAX_MASK_PIXELS}'),
     ],
