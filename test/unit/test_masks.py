@@ -39,7 +39,7 @@ def test_every_mask_is_byte_for_byte_what_pycocotools_writes(labels):
     assert coco_masks(labels, ids) == [encoded(labels == i) for i in ids]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(label_maps())
 def test_what_we_and_pycocotools_encode_is_decoded_again(labels):
     for label in range(7):

@@ -120,7 +120,7 @@ def damaged(draw) -> Message:
     return message._replace(data=bytes(data))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(message=messages())
 def test_a_cpp_node_has_every_mask_as_python_has_it(decoder: Decoder, message: Message):
     expected = _in_python(message)
@@ -131,7 +131,7 @@ def test_a_cpp_node_has_every_mask_as_python_has_it(decoder: Decoder, message: M
     np.testing.assert_array_equal(part, whole[y : y + height, x : x + width])
 
 
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=400)
 @given(message=damaged())
 @example(message=Message('coco_rle', b'oooooooooo', 2, 2, (0, 0, 1, 1)))
 @example(message=Message('coco_rle', b'0oooooo?0', 2, 2, (0, 0, 1, 1)))
