@@ -61,7 +61,17 @@ def test_a_bitmap_is_put_where_its_box_is(labels, data):
     np.testing.assert_array_equal(found, (labels == 1) & inside)
 
 
-@pytest.mark.parametrize('kind', [bytes, bytearray, memoryview, lambda b: array('B', b), list])
+@pytest.mark.parametrize(
+    'kind',
+    [
+        bytes,
+        bytearray,
+        memoryview,
+        list,
+        lambda data: array('B', data),
+        lambda data: np.frombuffer(data, np.uint8),
+    ],
+)
 def test_the_mask_of_a_message_is_read_from_whatever_holds_its_bytes(kind):
     """A message of rclpy holds an array, one out of a bag a NumPy array."""
     labels = np.zeros((4, 6), np.int32)
