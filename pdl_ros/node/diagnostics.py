@@ -22,14 +22,17 @@ def array(
     state: str,
     segmenter: Segmenter | None,
     cameras: list[Camera],
+    failure: str = '',
 ) -> DiagnosticArray:
-    """Describe the node and its cameras now."""
-    statuses = [_node_status(node, state, segmenter)]
+    """Describe the node and its cameras now; `failure`: what stopped the node, if something did."""
+    statuses = [_node_status(node, state, segmenter, failure)]
     statuses += [_camera_status(node, state == 'active', camera) for camera in cameras]
     return DiagnosticArray(header=Header(stamp=stamp), status=statuses)
 
 
-def _node_status(node: str, state: str, segmenter: Segmenter | None) -> DiagnosticStatus:
+def _node_status(
+    node: str, state: str, segmenter: Segmenter | None, failure: str
+) -> DiagnosticStatus:
     values: dict[str, Any] = {'state': state}
     hardware = ''
     if segmenter is not None:
@@ -43,7 +46,8 @@ def _node_status(node: str, state: str, segmenter: Segmenter | None) -> Diagnost
         if segmenter.device.type == 'cuda':
             allocated = torch.cuda.memory_allocated(segmenter.device)
             values['device memory (MB)'] = f'{allocated / 1e6:.0f}'
-    return _status(_OK if state == 'active' else _WARN, f'{node}: node', state, hardware, values)
+    level = _ERROR if failure else _OK if state == 'active' else _WARN
+    return _status(level, f'{node}: node', failure or state, hardware, values)
 
 
 def _camera_status(node: str, active: bool, camera: Camera) -> DiagnosticStatus:

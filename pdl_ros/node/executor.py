@@ -6,7 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from rclpy.context import Context
 from rclpy.executors import ShutdownException, SingleThreadedExecutor, TimeoutException
+
+from pdl_ros.node.rclpy_compat import wait_for_callback
 
 
 class NodeExecutor(SingleThreadedExecutor):
@@ -16,17 +19,16 @@ class NodeExecutor(SingleThreadedExecutor):
     for its thread (docs/decisions.md has what that costs).
     """
 
-    def __init__(self, slow: Callable[[Any], bool]) -> None:
-        super().__init__()
+    def __init__(self, slow: Callable[[Any], bool], context: Context | None = None) -> None:
+        super().__init__(context=context)
         self._slow = slow
         # One that stays: what one thread leaves in memory is not always reused by the next.
         self._aside = ThreadPoolExecutor(1, 'transition')
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
         """Wait for one callback, and run it or have it run."""
-        entity: Any
         try:
-            handler, entity, _ = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
+            handler, entity = wait_for_callback(self, timeout_sec)
         except (ShutdownException, TimeoutException):
             return
         if self._slow(entity):
@@ -35,3 +37,8 @@ class NodeExecutor(SingleThreadedExecutor):
         handler()
         if (error := handler.exception()) is not None:
             raise error
+
+    def shutdown(self, timeout_sec: float | None = None) -> bool:
+        """Stop, without waiting for a transition."""
+        self._aside.shutdown(wait=False)
+        return bool(super().shutdown(timeout_sec))

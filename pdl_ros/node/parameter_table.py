@@ -34,8 +34,16 @@ class Parameter(NamedTuple):
 
 
 TABLE = (
-    Parameter('variant', 'camvid_efficientnet_lite0', 'Model variant; see `pdl_ros variants`.'),
-    Parameter('weights', '', 'Checkpoint file of the variant; empty: the weights shipped with it.'),
+    Parameter(
+        'variant',
+        '',
+        'Model variant (`pdl_ros variants`); with weights it need not be given, only asserts.',
+    ),
+    Parameter(
+        'weights',
+        '',
+        "Checkpoint file; empty: what is shipped with the variant, without one the street model's.",
+    ),
     Parameter('device', 'auto', 'auto (CUDA where there is one), cpu, cuda or cuda:N.'),
     Parameter(
         'engine', 'auto', 'What runs the network; auto is torch (docs/engines.md).', choices=ENGINES
@@ -62,6 +70,27 @@ TABLE = (
         'WxH of the frames that are expected: the network runs on empty ones in configure.',
     ),
     Parameter('autostart', True, 'Configure and activate at the start, without a manager.'),
+    Parameter(
+        'bond_heartbeat_period',
+        0.0,
+        "Seconds between heartbeats of the bond with nav2's lifecycle manager; 0: no bond.",
+        (0.0, 60.0),
+    ),
+    Parameter(
+        'on_engine_failure',
+        'restart',
+        'What follows when the engine cannot go on: it is restarted (5 times at most), the process '
+        'exits with status 1 (for `respawn`), or the node stops: it waits unconfigured.',
+        choices=('restart', 'exit', 'stop'),
+        live=True,
+    ),
+    Parameter(
+        'engine_timeout',
+        60.0,
+        'Seconds without a result after which a frame on the device is such a failure; 0: never.',
+        (0.0, 3600.0),
+        live=True,
+    ),
     Parameter(
         'cameras',
         [''],

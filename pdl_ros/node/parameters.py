@@ -13,17 +13,30 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    InvalidTopicNameException,
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
+from rclpy.validate_topic_name import validate_topic_name
 
 from pdl_ros.engines import EngineSettings
 from pdl_ros.errors import PdlError, require
 from pdl_ros.fusion import FusionSettings
 from pdl_ros.node.input.geometry import FrameGeometry, parse_output_size
 from pdl_ros.node.parameter_table import TABLE, Parameter
+from pdl_ros.node.rclpy_compat import overrides
+
+DEFAULT_VARIANT = 'camvid_efficientnet_lite0'
+"""The shipped street model, for who names neither variant nor weights."""
 
 _ROWS = {row.name: row for row in TABLE}
+_QOS = {
+    'reliability': ('reliable', 'best_effort', 'best_available', 'system_default'),
+    'history': ('keep_last', 'keep_all', 'system_default'),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,9 @@ class NodeSettings:
     engine_background: bool
     warm_up_size: str
     autostart: bool
+    bond_heartbeat_period: float
+    on_engine_failure: str
+    engine_timeout: float
     cameras: tuple[str, ...]
     batch_window_ms: float
     lazy: bool
@@ -69,7 +85,8 @@ class NodeSettings:
         """Check values by name; a wrong one is a PdlError."""
         for name, value in values.items():
             row = _ROWS[name]
-            given = value if isinstance(row.default, list) else [value]
+            # ROS has no empty list of texts; [''] stands for it.
+            given = [v for v in value if v] if isinstance(row.default, list) else [value]
             wrong = [v for v in given if row.choices and v not in row.choices]
             require(not wrong, f'Parameter {name} is {value!r}; {_expectation(row)}.')
         cameras = tuple(name for name in values['cameras'] if name)
@@ -77,8 +94,11 @@ class NodeSettings:
             len(set(cameras)) == len(cameras),
             f'Parameter cameras names one twice: {", ".join(cameras)}.',
         )
-        lists = {name: tuple(values[name]) for name in ('outputs', 'roi')}
-        settings = cls(**{**values, **lists, 'cameras': cameras})
+        for name in cameras:
+            _check_topics(name)
+        outputs = tuple(name for name in values['outputs'] if name)
+        lists = {'cameras': cameras, 'outputs': outputs, 'roi': tuple(values['roi'])}
+        settings = cls(**{**values, **lists})
         parse_output_size(settings.output_size)
         settings.expected_size()
         geometry = settings.geometry()
@@ -124,58 +144,106 @@ class NodeSettings:
 class Parameters:
     """The table, declared on a node.
 
-    A value of a wrong type or range that the node was started with is remembered and told by
-    `read`, so that configure can fail with the sentence and be tried again.
+    A value of a wrong type or range that the node was started with is told by `read`, so that
+    configure can fail with the sentence and be tried again, once the parameter is set.
     """
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, tuple[str, RosParameter]] = {}
+        given = overrides(node)
         for row in TABLE:
+            if row.name in given and given[row.name] in (None, []):
+                # An empty list: ROS does not know whether of texts or of numbers.
+                texts = isinstance(row.default, list) and isinstance(row.default[0], str)
+                self._declare(row, [''] if texts else row.default, ignore_override=True)
+                continue
             try:
-                node.declare_parameter(row.name, row.default, _descriptor(row))
+                self._declare(row, row.default)
             except (InvalidParameterValueException, InvalidParameterTypeException):
-                given = node._parameter_overrides[row.name].value
-                self._refused[row.name] = f'Parameter {row.name} is {given!r}; {_expectation(row)}.'
+                wrong = f'Parameter {row.name} is {given[row.name]!r}; {_expectation(row)}.'
                 if node.has_parameter(row.name):
                     node.undeclare_parameter(row.name)
-                node.declare_parameter(
-                    row.name, row.default, _descriptor(row), ignore_override=True
+                self._refused[row.name] = (
+                    wrong,
+                    self._declare(row, row.default, ignore_override=True),
                 )
+
+    def _declare(
+        self, row: Parameter, default: Any, *, ignore_override: bool = False
+    ) -> RosParameter:
+        return self._node.declare_parameter(
+            row.name, default, _descriptor(row), ignore_override=ignore_override
+        )
 
     def read(self) -> NodeSettings:
         """Return all values; a wrong one is a PdlError."""
-        for sentence in self._refused.values():
-            raise PdlError(sentence)
-        return NodeSettings.from_values(
-            {name: self._node.get_parameter(name).value for name in _ROWS}
-        )
+        for name, (sentence, wrong) in self._refused.items():
+            if self._node.get_parameter(name) is wrong:  # it has not been set since
+                raise PdlError(sentence)
+        return NodeSettings.from_values(self._values())
+
+    def check_start(self) -> None:
+        """Raise PdlError for a QoS override, given at the start, that no endpoint can have."""
+        for name, value in overrides(self._node).items():
+            policy = name.rpartition('.')[2]
+            if not name.startswith('qos_overrides.'):
+                continue
+            require(
+                value in _QOS.get(policy, (value,)),
+                f'Parameter {name} is {value!r}; it can be {" or ".join(_QOS.get(policy, ()))}. '
+                'Start the node again with one of these.',
+            )
+            require(
+                policy != 'depth' or (isinstance(value, int) and 0 <= value < 2**31),
+                f'Parameter {name} is {value!r}; it must be an integer from 0. '
+                'Start the node again with one.',
+            )
 
     def check(
         self, changes: Iterable[RosParameter], configured: bool, fusion: FusionSettings | None
-    ) -> tuple[SetParametersResult, NodeSettings | None]:
-        """Say whether a change is possible now, all of it or none, and what it would lead to.
+    ) -> SetParametersResult:
+        """Say whether a change is possible now, all of it or none; change nothing.
 
         `configured`: the node has read its parameters, so only live ones can change. `fusion`:
         the variant's own settings, that thresholds must suit.
         """
         changed = {p.name: p.value for p in changes if p.name in _ROWS}
-        values = {name: self._node.get_parameter(name).value for name in _ROWS}
+        values = self._values()
         fixed = [n for n in changed if not _ROWS[n].live and changed[n] != values[n]]
+        reason = ''
         if configured and fixed:
             reason = (
                 f'{", ".join(fixed)} takes effect at configure: deactivate and clean the node up '
                 'first (ros2 lifecycle set NODE deactivate, then cleanup).'
             )
-            return SetParametersResult(successful=False, reason=reason), None
-        try:
-            settings = NodeSettings.from_values({**values, **changed})
-            settings.fusion(fusion or FusionSettings())
-        except PdlError as error:
-            return SetParametersResult(successful=False, reason=str(error)), None
-        for name in changed:
-            self._refused.pop(name, None)
-        return SetParametersResult(successful=True), settings
+        else:
+            try:
+                settings = NodeSettings.from_values({**values, **changed})
+                settings.fusion(fusion or FusionSettings())
+            except PdlError as error:
+                reason = str(error)
+        return SetParametersResult(successful=not reason, reason=reason)
+
+    def _values(self) -> dict[str, Any]:
+        return {name: self._node.get_parameter(name).value for name in _ROWS}
+
+
+def changed_at_configure(old: NodeSettings, new: NodeSettings) -> list[str]:
+    """Return the parameters that are not live and differ."""
+    return [r.name for r in TABLE if not r.live and getattr(old, r.name) != getattr(new, r.name)]
+
+
+def _check_topics(camera: str) -> None:
+    """Raise PdlError for a name under which there can be no topics."""
+    try:
+        for topic in (f'{camera}/image', f'~/{camera}/image'):
+            validate_topic_name(topic)
+    except InvalidTopicNameException:
+        raise PdlError(
+            f'Parameter cameras names {camera!r}, which cannot be part of a topic; use letters, '
+            'digits and _, and begin with a letter.'
+        ) from None
 
 
 def _descriptor(row: Parameter) -> ParameterDescriptor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pdl_ros.errors import PdlError
@@ -19,6 +20,8 @@ from pdl_ros.pipeline import Segmented, Segmenter, default_fusion
 from pdl_ros.preprocessing import network_size
 
 _IN_FLIGHT = 2  # batches: one that the device works on, one that is published
+_GRACE = 0.5  # seconds for the threads of a worker that has failed
+_TOO_MANY = 10  # frames in a row that fail on the device, after which it is not the frames' fault
 
 
 class _Job(NamedTuple):
@@ -33,10 +36,13 @@ class _Job(NamedTuple):
 
 
 class Worker:
-    """Segment and publish what comes into the frame_queue until `stop`.
+    """Segment and publish what comes into the frame_queue until `stop`, or until it cannot go on:
+    `failure` says why.
 
     `settings` is asked once a frame, so that a change of several parameters is seen whole.
-    `log_error` is told, in one sentence, of every frame that could not be segmented.
+    `log_error` is told, in one sentence, of every frame that could not be segmented. `on_failure`
+    is called from a thread that ends before its time. A worker that has ended stays so, whatever
+    becomes of the frame_queue.
     """
 
     def __init__(
@@ -46,32 +52,86 @@ class Worker:
         frame_queue: FrameQueue[Received],
         settings: Callable[[], NodeSettings],
         log_error: Callable[[str], None],
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._segmenter, self._cameras, self._frame_queue = segmenter, cameras, frame_queue
-        self._settings, self._log_error = settings, log_error
+        self._settings, self._log_error, self._on_failure = settings, log_error, on_failure
+        self._failure = ''
+        self._failed_in_a_row = 0
+        self._busy_since: dict[int, float] = {}  # by thread, while it waits for the device
+        self._closed = threading.Event()  # take no more frames
+        self._abandoned = threading.Event()  # and drop those that have been taken
         self._room = threading.Semaphore(_IN_FLIGHT)
         self._started: queue.SimpleQueue[tuple[list[_Job], Callable[[], Segmented]] | None] = (
             queue.SimpleQueue()
         )
         self._threads = [
-            threading.Thread(target=run, name=name, daemon=True)
-            for name, run in (('segmenter', self._segment), ('publisher', self._publish))
+            threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
+            for name, work in (('segmenter', self._segment), ('publisher', self._publish))
         ]
         for thread in self._threads:
             thread.start()
 
+    def failure(self, timeout: float = 0.0) -> str:
+        """Say why the worker cannot go on; nothing while it can.
+
+        timeout: seconds for which the device may keep a frame; 0: as long as it likes.
+        """
+        since = min(list(self._busy_since.values()), default=None)
+        if not self._failure and timeout and since and time.monotonic() - since > timeout:
+            self._failure = f'a frame has not come back from the engine for {timeout:g} s'
+        return self._failure
+
     def stop(self, timeout: float) -> bool:
-        """End the threads; False when a frame still computes after `timeout` seconds."""
+        """Publish what is under way and end the threads; False when a frame still computes after
+        `timeout` seconds, or the worker has failed and a thread still hangs: it is abandoned.
+        """
+        self._closed.set()
         self._frame_queue.close()
-        end = time.monotonic() + timeout
+        gone = self._failure or self._abandoned.is_set()
+        end = time.monotonic() + (min(timeout, _GRACE) if gone else timeout)
         for thread in self._threads:
             thread.join(max(end - time.monotonic(), 0))
-        return not any(thread.is_alive() for thread in self._threads)
+        if self.alive:
+            self._abandon()
+        return not self.alive
+
+    @property
+    def alive(self) -> bool:
+        """Whether a thread still runs."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            if not self._abandoned.is_set():
+                self._failure = self._failure or _in_words(error)
+                self._abandon()
+                self._on_failure()
+
+    def _abandon(self) -> None:
+        """Have each thread end as soon as it can, without a word."""
+        self._closed.set()
+        self._abandoned.set()
+        self._frame_queue.close()
+        self._room.release()
+        self._started.put(None)
+
+    @contextlib.contextmanager
+    def _busy(self) -> Iterator[None]:
+        """Note that a thread waits for the device."""
+        thread = threading.get_ident()
+        self._busy_since[thread] = time.monotonic()
+        try:
+            yield
+        finally:
+            self._busy_since.pop(thread, None)
 
     # --- the segmenter's thread -------------------------------------------------------------------
 
     def _segment(self) -> None:
-        while taken := self._take():
+        while not self._closed.is_set() and (taken := self._take()):
             for batch in self._batches(taken):
                 self._start(batch)
         self._started.put(None)
@@ -114,20 +174,25 @@ class Worker:
 
     def _start(self, batch: list[_Job]) -> None:
         self._room.acquire()
+        if self._abandoned.is_set():
+            self._room.release()
+            return
         settings = batch[-1].settings
         try:
-            self._segmenter.fusion = settings.fusion(default_fusion(self._segmenter.variant))
-            finish = self._segmenter.start(
-                [job.frame.rgb for job in batch], [job.output_size for job in batch]
-            )
+            with self._busy():
+                self._segmenter.fusion = settings.fusion(default_fusion(self._segmenter.variant))
+                finish = self._segmenter.start(
+                    [job.frame.rgb for job in batch], [job.output_size for job in batch]
+                )
         except Exception as error:
+            if len(batch) == 1:
+                self._failed_on_device(batch, error)
+                self._room.release()
+                return
+            self._recover()
             self._room.release()
-            self._segmenter.recover()
-            if len(batch) > 1:  # what was too much together may be possible one by one
-                for job in batch:
-                    self._start([job])
-            else:
-                self._fail(batch[0].camera, error)
+            for job in batch:  # what was too much together may be possible one by one
+                self._start([job])
             return
         self._started.put((batch, finish))
 
@@ -137,13 +202,15 @@ class Worker:
         while (started := self._started.get()) is not None:
             batch, finish = started
             try:
-                results, stages = finish()
+                with self._busy():
+                    results, stages = _checked(batch, finish())
             except Exception as error:
-                for job in batch:
-                    self._fail(job.camera, error)
-                self._segmenter.recover()
+                self._failed_on_device(batch, error)
             else:
+                self._failed_in_a_row = 0
                 for job, result in zip(batch, results, strict=True):
+                    if self._abandoned.is_set():
+                        return
                     try:
                         job.outputs.publish(
                             job.camera, job.frame, result, stages, job.demanded, job.settings,
@@ -155,9 +222,47 @@ class Worker:
 
     # --- both -------------------------------------------------------------------------------------
 
+    def _failed_on_device(self, batch: list[_Job], error: Exception) -> None:
+        """Tell of a batch that is lost; raise when the device does not recover from it."""
+        for job in batch:
+            self._fail(job.camera, error)
+        self._recover()
+        if isinstance(error, PdlError) or _is_out_of_memory(error):
+            return  # the frame's own fault, or others'; either may pass
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= _TOO_MANY:
+            raise RuntimeError(
+                f'{_TOO_MANY} frames in a row failed, the last with {_in_words(error)}'
+            )
+
+    def _recover(self) -> None:
+        with self._busy():
+            self._segmenter.recover()
+
     def _fail(self, camera: Camera, error: Exception) -> None:
         """Tell of a frame that is lost; whatever it did, the next one is segmented."""
-        kind = '' if isinstance(error, PdlError) else f'{type(error).__name__}: '
-        sentence = f'{camera.topic}: frame skipped: {kind}{error}'
+        if self._abandoned.is_set():
+            return
+        said = str(error) if isinstance(error, PdlError) else _in_words(error)
+        sentence = f'{camera.topic}: frame skipped: {said}'
         camera.statistics.failed(time.perf_counter(), sentence)
         self._log_error(sentence)
+
+
+def _checked(batch: list[_Job], segmented: Segmented) -> Segmented:
+    """Return results if there is one for each frame, at the size that was asked for."""
+    asked = [job.output_size for job in batch]
+    given = [tuple(result.panoptic.shape) for result in segmented.results]
+    if asked != given:
+        raise RuntimeError(f'the engine gave labels of {given} where {asked} were asked for')
+    return segmented
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or 'out of memory' in said or 'allocate' in said
+
+
+def _in_words(error: BaseException) -> str:
+    """Return an error in one line: CUDA's advice for developers takes several."""
+    return f'{type(error).__name__}: {str(error).partition(chr(10))[0]}'

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ OUTPUTS = {
     'instances': PanopticInstanceArray,
     'timing': FrameTiming,
 }
+NODE = ('-m', 'pdl_ros.node.main')
 START_TIMEOUT = 120.0
 RESULT_TIMEOUT = 60.0  # generous: a loaded machine is not a wrong result
 
@@ -140,7 +141,7 @@ class Harness:
         while not condition():
             self.executor.spin_once(timeout_sec=0.05)
             assert self.process.poll() is None, f'the node died:\n{self.log()}'
-            assert self.fails or '[FATAL]' not in self.log(), f'not configured:\n{self.log()}'
+            assert self.fails or 'Not started.' not in self.log(), f'not configured:\n{self.log()}'
             assert time.monotonic() < end, f'timed out after {timeout} s:\n{self.log()}'
 
     def spin(self, seconds: float) -> None:
@@ -173,19 +174,23 @@ class Harness:
                 self.process.wait()
 
 
-def spawn(parameters: dict[str, Any], log: Path, domain: int) -> subprocess.Popen[str]:
-    """Start the executable's module, as `ros2 run` would."""
+def spawn(
+    parameters: dict[str, Any], log: Path, domain: int, program: Sequence[str] = NODE
+) -> subprocess.Popen[str]:
+    """Start the executable's module, as `ros2 run` would, or what stands for it."""
     arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
-    command = [sys.executable, '-m', 'pdl_ros.node.main', '--ros-args', *arguments]
+    command = [sys.executable, *program, '--ros-args', *arguments]
     environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'OMP_NUM_THREADS': '1'}
     with log.open('w') as out:
         return subprocess.Popen(command, stdout=out, stderr=out, env=environment, text=True)
 
 
 @contextlib.contextmanager
-def running(parameters: dict[str, Any], log: Path, domain: int) -> Iterator[Harness]:
+def running(
+    parameters: dict[str, Any], log: Path, domain: int, program: Sequence[str] = NODE
+) -> Iterator[Harness]:
     """Run a node with parameters; the harness is its camera and its audience."""
-    harness = Harness(spawn(parameters, log, domain), log, domain)
+    harness = Harness(spawn(parameters, log, domain, program), log, domain)
     try:
         yield harness
     finally:

@@ -166,10 +166,10 @@ def test_a_wrong_setting_is_one_sentence_and_the_node_waits_to_be_set_right(
     wrong = WRONG_FROM_THE_START[sentence]
     with running({**parameters, **wrong}, tmp_path / 'log.txt', domain) as node:
         node.fails = True
-        node.wait_for_log('[FATAL]', 120)
+        node.wait_for_log('Not started.', 120)
         assert sentence in node.log()
         assert 'Traceback' not in node.log()
-        assert node.log().count('[FATAL]') == 1
+        assert node.log().count('[ERROR]') == 2, 'the sentence, and what to do'
         assert node.state() == 'unconfigured'
         assert node.set_parameters(**{n: parameters.get(n, DEFAULTS[n]) for n in wrong}) == ['']
         assert node.transition('configure')
@@ -209,6 +209,6 @@ def test_no_wrong_value_stops_a_node_that_is_being_set_up(
             assert node.state() == 'unconfigured'
             (name,) = wrong
             assert node.set_parameters(**{name: str(parameters[name])}) == ['']
-        assert node.log().count('[FATAL]') == len(WRONG)
+        assert node.log().count('[ERROR]') == len(WRONG)
         assert 'Traceback' not in node.log()
         assert node.transition('configure')
