@@ -24,7 +24,10 @@ SWITCH = ['true', 'false']
 # Arguments that stand for parameters of the node, and what they can be. Only those given override
 # the parameter file; the node checks them.
 PARAMETERS: dict[str, tuple[str, list[str]]] = {
-    'variant': (f'Model variant (default: what params_file says, {DEFAULT_VARIANT}).', []),
+    'variant': (
+        f'Model variant (default: that of weights, or what params_file says, {DEFAULT_VARIANT}).',
+        [],
+    ),
     'weights': ('Checkpoint file (default: the weights shipped with the variant).', []),
     'device': ('auto, cpu, cuda or cuda:N (default: auto).', []),
     'engine': (
@@ -66,7 +69,8 @@ def generate_launch_description() -> LaunchDescription:
             declare(
                 'params_file',
                 default_value='',
-                description='YAML file of parameters (default: config/VARIANT.yaml).',
+                description='YAML file of parameters (default: config/VARIANT.yaml, without '
+                'weights of your own).',
             ),
             *(
                 declare(name, default_value='', description=text, choices=allow(choices))
@@ -111,7 +115,9 @@ def make_node(context: LaunchContext) -> list[Action]:
             given[name] = value[name] == 'true' if choices is SWITCH else text
     if value['params_file'] and not Path(value['params_file']).is_file():
         raise RuntimeError(f'params_file: there is no file {value["params_file"]}')
-    file = value['params_file'] or variant_file(value['variant'])
+    # Weights tell their variant: a file for another one must not contradict them.
+    own = value['weights'] and not value['variant']
+    file = value['params_file'] or ('' if own else variant_file(value['variant']))
     node = Node(
         package='pdl_ros',
         executable='panoptic_node',

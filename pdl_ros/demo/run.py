@@ -59,12 +59,7 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     frames = settings.frames or source.length or _ENDLESS
     fitting = _SCENE_WEIGHTS if settings.source == 'scene' else _STREET_WEIGHTS
     weights = checkpoints.find(settings.weights or fitting).resolve()
-    parameters = {
-        'variant': checkpoints.read(weights).variant.name,
-        'weights': weights,
-        'device': settings.device,
-        'image_qos': 'reliable',
-    }
+    parameters = {'weights': weights, 'device': settings.device, 'image_qos': 'reliable'}
     node_arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
     camera_arguments = [settings.source, str(settings.rate), str(frames), '--ros-args']
     settings.out.mkdir(parents=True, exist_ok=True)

@@ -33,18 +33,18 @@ def main(arguments: list[str] | None = None) -> None:
     # Until the node is there, Ctrl-C has nothing to end but the reading of PyTorch.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
+    try:
+        _init(arguments)
+    except PdlError as error:
+        print(f'panoptic_node: {error}', file=sys.stderr)
+        _exit(2)
     from pdl_ros.node.executor import NodeExecutor
     from pdl_ros.node.panoptic_node import PanopticNode
 
     stopped = threading.Event()
-    try:
-        _init(arguments)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stopped.set())
-        node = PanopticNode()
-    except PdlError as error:
-        print(f'panoptic_node: {error}', file=sys.stderr)
-        _exit(2)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    node = PanopticNode()
     executor = NodeExecutor(node.is_transition)
     executor.add_node(node)
     threading.Thread(target=node.autostart, name='autostart', daemon=True).start()

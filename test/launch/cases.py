@@ -125,7 +125,12 @@ CASES = {
     'one camera': Case('panoptic.launch.py', {}, [node(CAMVID)]),
     'a robot with a namespace': ROBOT,
     'weights with a name like a number': Case(
-        'panoptic.launch.py', {'weights': '2024'}, [node({**CAMVID, 'weights': '2024'})]
+        'panoptic.launch.py', {'weights': '2024'}, [node({'weights': '2024'})]
+    ),
+    'weights and the variant that they must be of': Case(
+        'panoptic.launch.py',
+        {'weights': 'a.safetensors', **CAMVID},
+        [node({**CAMVID, 'weights': 'a.safetensors'})],
     ),
     'compressed images': Case(
         'panoptic.launch.py',

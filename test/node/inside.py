@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,15 @@ class Inside:
     and the states that the node went into.
     """
 
-    def __init__(self, parameters: dict[str, Any], domain: int) -> None:
+    def __init__(
+        self, parameters: dict[str, Any], domain: int, arguments: Sequence[str] = ()
+    ) -> None:
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain)
         values = {**parameters, 'weights': str(parameters['weights']), 'autostart': False}
         self.node = PanopticNode(
             context=self.context,
+            cli_args=['--ros-args', *arguments],
             parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
         )
         self.peer = rclpy.create_node('peer', context=self.context)
@@ -138,9 +141,11 @@ class Inside:
 
 
 @contextlib.contextmanager
-def inside(parameters: dict[str, Any], domain: int) -> Iterator[Inside]:
-    """Run a node in this process."""
-    node = Inside(parameters, domain)
+def inside(
+    parameters: dict[str, Any], domain: int, arguments: Sequence[str] = ()
+) -> Iterator[Inside]:
+    """Run a node in this process, with parameters and further ROS arguments."""
+    node = Inside(parameters, domain, arguments)
     try:
         yield node
     finally:

@@ -34,6 +34,11 @@ def test_a_manager_leads_the_node_through_all_its_states(
         assert node.state() == 'unconfigured'
         assert 'ros2 lifecycle set /panoptic_node configure, then activate' in node.log()
         assert not node.transition('activate')  # impossible now; refused, and the node lives
+        node.wait_for_log(
+            'Transition refused: activate is not possible in the state unconfigured, only '
+            'configure or shutdown.'
+        )
+        assert '.c:' not in node.log(), 'places in the sources of ROS are of no use'
         assert node.state() == 'unconfigured'
         assert node.camera.get_subscription_count() == 0
         for _ in range(2):
