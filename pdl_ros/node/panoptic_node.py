@@ -176,7 +176,7 @@ class PanopticNode(LifecycleNodeMixin, Node):
             'A worker that could not be stopped still has the engine; clean the node up and '
             'configure it again, which loads another.',
         )
-        with undone_on_failure(self, lambda: self.stop(timeout=1.0)):
+        with undone_on_failure(self, self._undo_activate):
             self._frame_queue.open()
             self._worker = Worker(
                 self._segmenter,
@@ -197,6 +197,11 @@ class PanopticNode(LifecycleNodeMixin, Node):
         self._failure = ''
         self.get_logger().info(f'Active: publishing under {self.get_fully_qualified_name()}/.')
         return _SUCCESS
+
+    def _undo_activate(self) -> None:
+        self.stop(timeout=1.0)
+        for camera in self._cameras.values():
+            camera.unsubscribe()
 
     @log_failure(_ERROR)
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

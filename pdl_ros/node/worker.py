@@ -20,6 +20,8 @@ from pdl_ros.pipeline import Segmented, Segmenter, default_fusion
 from pdl_ros.preprocessing import network_size
 
 _IN_FLIGHT = 2  # batches: one that the device works on, one that is published
+_ON_DEVICE = 'a frame has not come back from the engine'
+_IN_DDS = 'a frame could not be published'
 _GRACE = 0.5  # seconds for the threads of a worker that has failed
 _TOO_MANY = 10  # frames in a row that fail on the device, after which it is not the frames' fault
 
@@ -58,7 +60,7 @@ class Worker:
         self._settings, self._log_error, self._on_failure = settings, log_error, on_failure
         self._failure = ''
         self._failed_in_a_row = 0
-        self._busy_since: dict[int, float] = {}  # by thread, while it waits for the device
+        self._waits: dict[int, tuple[float, str]] = {}  # by thread: since when, and for what
         self._closed = threading.Event()  # take no more frames
         self._abandoned = threading.Event()  # and drop those that have been taken
         self._room = threading.Semaphore(_IN_FLIGHT)
@@ -75,11 +77,11 @@ class Worker:
     def failure(self, timeout: float = 0.0) -> str:
         """Say why the worker cannot go on; nothing while it can.
 
-        timeout: seconds for which the device may keep a frame; 0: as long as it likes.
+        timeout: seconds for which the device, or DDS, may keep a frame; 0: as long as it likes.
         """
-        since = min(list(self._busy_since.values()), default=None)
-        if not self._failure and timeout and since and time.monotonic() - since > timeout:
-            self._failure = f'a frame has not come back from the engine for {timeout:g} s'
+        for since, what in list(self._waits.values()) if timeout else ():
+            if not self._failure and time.monotonic() - since > timeout:
+                self._failure = f'{what} for {timeout:g} s'
         return self._failure
 
     def stop(self, timeout: float) -> bool:
@@ -119,14 +121,14 @@ class Worker:
         self._started.put(None)
 
     @contextlib.contextmanager
-    def _busy(self) -> Iterator[None]:
-        """Note that a thread waits for the device."""
+    def _waiting(self, what: str = _ON_DEVICE) -> Iterator[None]:
+        """Note that a thread waits for what may never come."""
         thread = threading.get_ident()
-        self._busy_since[thread] = time.monotonic()
+        self._waits[thread] = time.monotonic(), what
         try:
             yield
         finally:
-            self._busy_since.pop(thread, None)
+            self._waits.pop(thread, None)
 
     # --- the segmenter's thread -------------------------------------------------------------------
 
@@ -179,7 +181,7 @@ class Worker:
             return
         settings = batch[-1].settings
         try:
-            with self._busy():
+            with self._waiting():
                 self._segmenter.fusion = settings.fusion(default_fusion(self._segmenter.variant))
                 finish = self._segmenter.start(
                     [job.frame.rgb for job in batch], [job.output_size for job in batch]
@@ -202,7 +204,7 @@ class Worker:
         while (started := self._started.get()) is not None:
             batch, finish = started
             try:
-                with self._busy():
+                with self._waiting():
                     results, stages = _checked(batch, finish())
             except Exception as error:
                 self._failed_on_device(batch, error)
@@ -212,10 +214,11 @@ class Worker:
                     if self._abandoned.is_set():
                         return
                     try:
-                        job.outputs.publish(
-                            job.camera, job.frame, result, stages, job.demanded, job.settings,
-                            len(batch),
-                        )  # fmt: skip
+                        with self._waiting(_IN_DDS):
+                            job.outputs.publish(
+                                job.camera, job.frame, result, stages, job.demanded, job.settings,
+                                len(batch),
+                            )  # fmt: skip
                     except Exception as error:
                         self._fail(job.camera, error)
             self._room.release()
@@ -236,7 +239,7 @@ class Worker:
             )
 
     def _recover(self) -> None:
-        with self._busy():
+        with self._waiting():
             self._segmenter.recover()
 
     def _fail(self, camera: Camera, error: Exception) -> None:

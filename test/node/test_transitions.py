@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
@@ -130,16 +129,17 @@ def test_a_configure_that_fails_half_way_takes_back_every_publisher_and_the_netw
         assert node.state == 'inactive'
 
 
+@pytest.mark.parametrize('after', [1, 3])  # within a camera, and after the first
 def test_an_activate_that_fails_leaves_no_worker_and_no_subscription_and_can_be_tried_again(
-    parameters: dict[str, Any], domain: int, rgb: np.ndarray, monkeypatch: Patch
+    parameters: dict[str, Any], domain: int, monkeypatch: Patch, after: int
 ) -> None:
-    with inside(parameters, domain) as node:
+    with inside({**parameters, 'cameras': ['left', 'right']}, domain) as node:
         node.node.trigger_configure()
         before = endpoints(node)
         create, made = node.node.create_subscription, []
 
         def limited(*arguments: Any, **named: Any) -> Any:
-            if len(made) == 1:
+            if len(made) == after:
                 raise RuntimeError('out of resources')
             made.append(create(*arguments, **named))
             return made[-1]
@@ -155,8 +155,7 @@ def test_an_activate_that_fails_leaves_no_worker_and_no_subscription_and_can_be_
         node.node.trigger_activate()
         assert node.state == 'active'
         assert len(workers()) == 2
-        node.matched()
-        node.segment(rgb)
+        assert {'/left/image', '/right/image'} <= set(endpoints(node))
 
 
 def workers() -> list[threading.Thread]:
