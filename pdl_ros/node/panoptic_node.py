@@ -17,6 +17,7 @@ from rclpy.node import Node
 
 from pdl_ros.errors import PdlError, require
 from pdl_ros.labels import LabelSet
+from pdl_ros.network.variants import get_variant
 from pdl_ros.node import diagnostics
 from pdl_ros.node.bond import Bond, check_bond
 from pdl_ros.node.input.camera import Camera, Received
@@ -128,10 +129,11 @@ class PanopticNode(LifecycleNodeMixin, Node):
             settings = self._table.read()
             self._table.check_start()
             check_bond(settings.bond_heartbeat_period)
+            variant = get_variant(settings.variant).name if settings.variant else None
             self._segmenter = segmenter = Segmenter.load(
-                settings.weights or settings.variant or DEFAULT_VARIANT,
+                settings.weights or variant or DEFAULT_VARIANT,
                 settings.device,
-                settings.variant or None,
+                variant,
                 settings.engines(),
             )
             segmenter.fusion = settings.fusion(default_fusion(segmenter.variant))
