@@ -13,7 +13,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.parameter import Parameter
 
-from pdl_ros.node import supervisor
+from pdl_ros.node import panoptic_node, supervisor
 from pdl_ros.pipeline import Segmented, Segmenter
 
 from .harness import running
@@ -202,6 +202,36 @@ def test_a_device_that_fails_on_every_frame_is_started_again_though_it_recovers_
         node.segment(rgb)
         (said,) = [line for line in node.errors if 'cannot go on' in line]
         assert '10 frames in a row failed, the last with RuntimeError: CUDA error' in said
+
+
+def test_a_frame_that_cannot_be_published_costs_itself_and_a_publisher_that_hangs_the_engine(
+    parameters: dict[str, Any],
+    domain: int,
+    rgb: np.ndarray,
+    faulty: type[FaultySegmenter],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with inside({**parameters, **SHORT}, domain) as node:
+        node.start()
+        outputs, statistics = node.node._outputs[''], node.node._cameras[''].statistics
+
+        def fails(*_: Any, **__: Any) -> None:
+            raise RuntimeError('no room')
+
+        for count in range(1, 13):  # however often: it is not the engine's fault
+            monkeypatch.setattr(outputs, 'publish', fails)
+            node.send(rgb)
+            node.wait(lambda n=count: statistics.unreadable == n)
+        monkeypatch.undo()
+        monkeypatch.setattr(panoptic_node, 'Segmenter', faulty)
+        node.segment(rgb)
+        assert len(faulty.made) == 1
+        monkeypatch.setattr(outputs, 'publish', lambda *_, **__: faulty.let_go.wait(60))
+        node.send(rgb)
+        node.wait(lambda: any('a frame could not be published for 0.5 s' in e for e in node.errors))
+        node.wait(lambda: node.state == 'active' and len(faulty.made) == 2)
+        node.matched()
+        node.segment(rgb)
 
 
 def test_an_engine_that_fails_again_and_again_is_given_up_after_five_tries(
