@@ -6,6 +6,7 @@ import contextlib
 import gc
 import threading
 import time
+from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -20,7 +21,8 @@ from pdl_ros.labels import LabelSet
 from pdl_ros.network.variants import get_variant
 from pdl_ros.node import diagnostics
 from pdl_ros.node.bond import Bond, check_bond
-from pdl_ros.node.input.camera import Camera, Received
+from pdl_ros.node.input.camera import Camera
+from pdl_ros.node.input.frame import Received
 from pdl_ros.node.input.frame_queue import FrameQueue
 from pdl_ros.node.input.subscriptions import Subscriptions
 from pdl_ros.node.lifecycle import Transitions, log_failure, undone_on_failure
@@ -160,7 +162,10 @@ class PanopticNode(LifecycleNodeMixin, Node):
             settings.batch_window_ms / 1e3,
         )
         self._frame_queue = frame_queue
-        self._cameras = {c: Camera(self, c, settings, frame_queue) for c in names}
+        self._cameras = {
+            c: Camera(self, c, settings, frame_queue, partial(self._wanted, c, 'points'))
+            for c in names
+        }
         on_match = self._follow_demand if settings.lazy else None
         self._outputs = {c: CameraPublishers(self, c, settings, label_set, on_match) for c in names}
         self._label_info = LabelInfoPublishers(self, label_set, self._frame_id)
@@ -261,9 +266,11 @@ class PanopticNode(LifecycleNodeMixin, Node):
         if worker is not None and settings is not None and state_of(self) == 'active':
             self.supervisor.look(worker, settings)
 
-    def _wanted(self, camera: str) -> bool:
-        settings = self._settings
-        return settings is not None and bool(self._outputs[camera].demanded(settings))
+    def _wanted(self, camera: str, output: str = '') -> bool:
+        """Tell whether somebody wants an output of a camera, or any."""
+        settings, outputs = self._settings, self._outputs.get(camera)
+        demanded = outputs.demanded(settings) if outputs and settings else frozenset()
+        return output in demanded if output else bool(demanded)
 
     def _follow_demand(self) -> None:
         if (subscriptions := self._camera_subscriptions) is not None:

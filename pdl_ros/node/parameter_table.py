@@ -146,6 +146,12 @@ TABLE = (
         choices=('none', 'organised', 'dense'),
     ),
     Parameter(
+        'depth_wait_ms',
+        100.0,
+        'Milliseconds that a frame waits at most for its depth image, while points are wanted.',
+        (0.0, 1000.0),
+    ),
+    Parameter(
         'max_frame_age',
         0.0,
         'Seconds after its stamp from which a frame is dropped unseen; 0: never.',

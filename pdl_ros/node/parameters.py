@@ -66,6 +66,7 @@ class NodeSettings:
     roi: tuple[int, ...]
     output_size: str
     points: str
+    depth_wait_ms: float
     max_frame_age: float
     rate_limit: float
     outputs: tuple[str, ...]

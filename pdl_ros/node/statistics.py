@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 
 _WINDOW = 100  # the last frames that rates and latencies are told of
+_SECONDS = 5.0  # over which rates are told
+_LOSS_SECONDS = 10.0  # over which losses are judged
+
+
+class FrameCounts(NamedTuple):
+    """Frames of a camera since configure; dropped: by a newer one, or for a reason of their own."""
+
+    received: int
+    processed: int
+    dropped: int
 
 
 class Statistics:
@@ -17,16 +28,23 @@ class Statistics:
         self.unreadable = 0
         self.too_old = 0
         self.limited = 0
+        self.without_depth = 0
+        self.lost_in_transport = 0
+        self.lost_depth = 0
+        self.age = 0.0
         self.frame_id = ''
         self.last_arrival = 0.0
         self.last_error = ''
         self.last_error_at = 0.0
+        self.last_warning = ''
+        self.last_warning_at = 0.0
         self._arrivals: deque[float] = deque(maxlen=_WINDOW)
+        self._sent: deque[tuple[float, bool]] = deque(maxlen=_WINDOW)  # when, and whether lost
         self._departures: deque[float] = deque(maxlen=_WINDOW)
         self._latencies: deque[float] = deque(maxlen=_WINDOW)
 
     @property
-    def lost(self) -> int:
+    def skipped(self) -> int:
         """Frames that were received and not segmented for a reason of their own."""
         return self.unreadable + self.too_old + self.limited
 
@@ -34,6 +52,12 @@ class Statistics:
         """Note an image."""
         self.last_arrival = now
         self._arrivals.append(now)
+        self._sent.append((now, False))
+
+    def lost(self, count: int, now: float) -> None:
+        """Note images that DDS sent and that did not arrive whole."""
+        self.lost_in_transport += count
+        self._sent.extend([(now, True)] * min(count, _WINDOW))
 
     def published(self, frame_id: str, now: float, latency: float) -> None:
         """Note a result, `latency` seconds after its image came."""
@@ -46,6 +70,15 @@ class Statistics:
         """Note a frame that could not be segmented."""
         self.unreadable += 1
         self.last_error, self.last_error_at = sentence, now
+
+    def warned(self, now: float, sentence: str) -> None:
+        """Note something that a frame was published without."""
+        self.last_warning, self.last_warning_at = sentence, now
+
+    def loss(self, now: float) -> tuple[int, int]:
+        """Return how many of how many images were lost on their way, over the last seconds."""
+        recent = [lost for at, lost in list(self._sent) if now - at <= _LOSS_SECONDS]
+        return sum(recent), len(recent)
 
     def input_rate(self, now: float) -> float:
         """Return the images a second, over the last seconds."""
@@ -63,8 +96,8 @@ class Statistics:
         return 1e3 * float(p50), 1e3 * float(p95)
 
 
-def _rate(times: deque[float], now: float, window: float = 5.0) -> float:
-    recent = [t for t in list(times) if now - t <= window]
+def _rate(times: deque[float], now: float) -> float:
+    recent = [t for t in list(times) if now - t <= _SECONDS]
     if len(recent) < 2:
-        return len(recent) / window
+        return len(recent) / _SECONDS
     return (len(recent) - 1) / (recent[-1] - recent[0]) if recent[-1] > recent[0] else 0.0

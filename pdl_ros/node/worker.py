@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.input.camera import Camera, Frame, Received
+from pdl_ros.fusion import PanopticResult
+from pdl_ros.node.input.camera import Camera
+from pdl_ros.node.input.frame import Frame, Received
 from pdl_ros.node.input.frame_queue import FrameQueue
 from pdl_ros.node.input.geometry import choose_output_size, parse_output_size
 from pdl_ros.node.output.publishers import CameraPublishers
 from pdl_ros.node.parameters import NodeSettings
-from pdl_ros.pipeline import Segmented, Segmenter, default_fusion
+from pdl_ros.pipeline import Segmented, Segmenter, StageTimes, default_fusion
 from pdl_ros.preprocessing import network_size
 
 _IN_FLIGHT = 2  # batches: one that the device works on, one that is published
@@ -215,13 +217,26 @@ class Worker:
                         return
                     try:
                         with self._waiting(_IN_DDS):
-                            job.outputs.publish(
-                                job.camera, job.frame, result, stages, job.demanded, job.settings,
-                                len(batch),
-                            )  # fmt: skip
+                            self._publish_frame(job, result, stages, len(batch))
                     except Exception as error:
                         self._fail(job.camera, error)
             self._room.release()
+
+    def _publish_frame(
+        self, job: _Job, result: PanopticResult, stages: StageTimes, batch_size: int
+    ) -> None:
+        """Publish what is wanted of a frame; raise when nothing of it could be."""
+        camera, frame, segmented_at = job.camera, job.frame, time.perf_counter()
+        wrong = job.outputs.publish(frame, result, job.demanded, job.settings)
+        now = time.perf_counter()
+        camera.statistics.published(frame.header.frame_id, now, now - frame.received_at)
+        if 'timing' in job.demanded:
+            wrong += job.outputs.publish_timing(
+                frame, stages, segmented_at, now, camera.counts, batch_size
+            )
+        for sentence in wrong:
+            camera.statistics.warned(now, sentence)
+            self._log_error(sentence)
 
     # --- both -------------------------------------------------------------------------------------
 

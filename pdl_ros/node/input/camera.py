@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -14,19 +13,22 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from pdl_ros.errors import PdlError
 from pdl_ros.imaging.compressed import compressed_to_rgb
 from pdl_ros.imaging.raw import to_rgb
+from pdl_ros.node.events import subscribe_with_events
+from pdl_ros.node.input.age_limit import AgeLimit
+from pdl_ros.node.input.depth import DepthImages
+from pdl_ros.node.input.frame import Frame, Received
 from pdl_ros.node.input.frame_queue import FrameQueue
-from pdl_ros.node.input.serialized_image import ImageView, view_image
+from pdl_ros.node.input.serialized_image import stamp_of, view_image
 from pdl_ros.node.parameters import NodeSettings
-from pdl_ros.node.statistics import Statistics
+from pdl_ros.node.stamps import nanoseconds, seconds_since
+from pdl_ros.node.statistics import FrameCounts, Statistics
 
-_DEPTHS = 8  # depth images that wait for their frame
-_DEPTH_SLOP = 50_000_000  # nanoseconds between a frame and its depth image
-
+_CALIBRATIONS = 8  # the last ones, for frames that wait
 
 _READERS: dict[type, tuple[Callable[[bytes], Any], Callable[[Any], np.ndarray]]] = {
     Image: (view_image, to_rgb),
@@ -34,47 +36,38 @@ _READERS: dict[type, tuple[Callable[[bytes], Any], Callable[[Any], np.ndarray]]]
 }
 
 
-class Received(NamedTuple):
-    """An image message as it came over the wire, and when: steady clock, seconds."""
-
-    raw: bytes
-    at: float
-
-
-class Frame(NamedTuple):
-    """A decoded image, ready to be segmented; times on the steady clock, seconds."""
-
-    rgb: np.ndarray
-    header: Any
-    received_at: float
-    started_at: float
-    decoded_at: float
-
-
 class Camera:
     """The subscriptions of one camera. Serialized images go to the frame queue; the worker has them
-    decoded.
-
-    `camera_info` is the newest calibration, None before the first.
+    decoded. `points_wanted` tells whether depth is needed now.
     """
 
     def __init__(
-        self, node: Node, name: str, settings: NodeSettings, frame_queue: FrameQueue[Received]
+        self,
+        node: Node,
+        name: str,
+        settings: NodeSettings,
+        frame_queue: FrameQueue[Received],
+        points_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self.name = name
         self.statistics = Statistics()
-        self.geometry = settings.geometry()
-        self.camera_info: CameraInfo | None = None
         self.rate_limit = settings.rate_limit
         self._node, self._frame_queue = node, frame_queue
+        self._points_wanted = points_wanted
+        self._geometry = settings.geometry()
         self._every = settings.policy == 'every_frame'
         self._kind = CompressedImage if settings.transport == 'compressed' else Image
         self._read, self._to_rgb = _READERS[self._kind]
         self._image = f'{name}/image' if name else 'image'
         self._input = f'{self._image}/compressed' if self._kind is CompressedImage else self._image
         self._group = _BackpressureGroup(lambda: not frame_queue.full(name))
-        self._wants_depth = settings.points != 'none'
-        self._depths: deque[tuple[int, bytes]] = deque(maxlen=_DEPTHS)
+        self._infos: deque[tuple[int, CameraInfo]] = deque(maxlen=_CALIBRATIONS)
+        self._depth: DepthImages | None = None
+        self._depth_wait = settings.depth_wait_ms / 1e3
+        if settings.points != 'none':
+            topic = node.resolve_topic_name(f'{name}/depth' if name else 'depth')
+            self._depth = DepthImages(topic, settings.queue_size if self._every else 1)
+        self.age_limit = AgeLimit(self.topic)
         self._subscriptions: list[Any] = []
         self._due = 0.0
         self._encoding = ''
@@ -95,35 +88,63 @@ class Camera:
         return self._frame_queue.dropped[self.name]
 
     @property
+    def counts(self) -> FrameCounts:
+        """What became of the images that arrived."""
+        dropped = self.replaced + self.statistics.skipped
+        return FrameCounts(self.received, self.statistics.processed, dropped)
+
+    @property
     def subscribed(self) -> bool:
         """Whether images are received."""
         return bool(self._subscriptions)
 
-    def subscribe(self, reliability: ReliabilityPolicy, events: Any) -> None:
-        """Begin to receive images, with a reliability and event callbacks."""
+    def subscribe(
+        self, reliability: ReliabilityPolicy, on_incompatible: Callable[[], None]
+    ) -> None:
+        """Begin to receive images, with a reliability; `on_incompatible` is called for a publisher
+        that does not offer it.
+        """
         history = {'history': HistoryPolicy.KEEP_ALL} if self._every else {'depth': 1}
-        self._subscriptions = [
-            self._node.create_subscription(
+
+        def subscribe_to_images(event_callbacks: Any) -> Any:
+            return self._node.create_subscription(
                 self._kind,
                 self._input,
                 self._receive,
                 QoSProfile(reliability=reliability, **history),
                 callback_group=self._group,
-                event_callbacks=events,
+                event_callbacks=event_callbacks,
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
                 # A frame that a newer one replaces is never turned into a message.
                 raw=True,
-            ),
+            )
+
+        self._subscriptions = [
+            subscribe_with_events(subscribe_to_images, self._note_lost, on_incompatible),
             self._node.create_subscription(
                 CameraInfo, self._info_topic(), self._receive_info, qos_profile_sensor_data
             ),
         ]
-        if self._wants_depth:
-            topic = f'{self.name}/depth' if self.name else 'depth'
-            self._subscriptions.append(
-                self._node.create_subscription(
-                    Image, topic, self._receive_depth, qos_profile_sensor_data, raw=True
+        if self._depth is not None:
+            self._depth.clear()
+            qos = QoSProfile(
+                reliability=ReliabilityPolicy.BEST_EFFORT,
+                depth=self._depth.capacity if self._every else qos_profile_sensor_data.depth,
+            )
+            topic = self._depth.topic
+
+            def subscribe_to_depth(event_callbacks: Any) -> Any:
+                return self._node.create_subscription(
+                    Image,
+                    topic,
+                    self._receive_depth,
+                    qos,
+                    event_callbacks=event_callbacks,
+                    raw=True,
                 )
+
+            self._subscriptions.append(
+                subscribe_with_events(subscribe_to_depth, self._note_lost_depth)
             )
 
     def unsubscribe(self) -> None:
@@ -133,17 +154,50 @@ class Camera:
         self._subscriptions = []
 
     def decode(self, received: Received, max_age: float) -> Frame | None:
-        """Turn a received image into a frame, cropped and turned; None when it is older than
-        `max_age` seconds (0: any age is fine). Raises PdlError for an image that cannot be read.
+        """Turn a received image into a frame with all that belongs to it; None when it is older
+        than `max_age` seconds (0: any age is fine). Raises PdlError for an image that cannot be
+        read.
         """
         started = time.perf_counter()
         message = self._read(received.raw)
-        if max_age and self.age(message.header) > max_age:
-            self.statistics.too_old += 1
+        stamp = nanoseconds(message.header.stamp)
+        age = seconds_since(message.header.stamp, self._node.get_clock())
+        self.statistics.age = age
+        if self._is_too_old(stamp, age, started - received.at, max_age):
             return None
         self._log_encoding(message)
-        rgb = self.geometry.apply(self._to_rgb(message))
-        return Frame(rgb, message.header, received.at, started, time.perf_counter())
+        pixels = self._to_rgb(message)
+        frame = Frame(
+            self._geometry.apply(pixels),
+            message.header,
+            self.topic,
+            (pixels.shape[0], pixels.shape[1]),
+            received.at,
+            started,
+            time.perf_counter(),
+            age,
+            self._camera_info(stamp),
+        )
+        if self._depth is None or not self._points_wanted():
+            return frame
+        try:
+            return frame._replace(depth=self._depth.match(stamp))
+        except PdlError as error:
+            self.statistics.without_depth += 1
+            return frame._replace(no_depth=str(error))
+
+    def _is_too_old(self, stamp: int, age: float, waited: float, max_age: float) -> bool:
+        too_old = self.age_limit.is_too_old(stamp, age, waited, max_age)
+        self.statistics.too_old += too_old
+        if self.age_limit.problem:
+            self._node.get_logger().warning(self.age_limit.problem, throttle_duration_sec=30.0)
+        return too_old
+
+    def _camera_info(self, stamp: int) -> CameraInfo | None:
+        """Return the calibration with the nearest stamp; of several, the last that came."""
+        infos = reversed(list(self._infos))
+        _, info = min(infos, key=lambda pair: abs(pair[0] - stamp), default=(0, None))
+        return info
 
     def _log_encoding(self, message: Any) -> None:
         kind = message.format if self._kind is CompressedImage else message.encoding
@@ -152,18 +206,6 @@ class Camera:
             self._node.get_logger().info(
                 f'{self.topic}: images are {kind!r}.', throttle_duration_sec=5.0
             )
-
-    def depth_of(self, frame: Frame) -> ImageView | Image | None:
-        """Return the depth image whose stamp is nearest to a frame's, within `_DEPTH_SLOP`."""
-        stamp = frame.header.stamp.sec * 10**9 + frame.header.stamp.nanosec
-        candidates = [(abs(at - stamp), raw) for at, raw in list(self._depths)]
-        apart, raw = min(candidates, default=(_DEPTH_SLOP + 1, b''))
-        return view_image(raw) if apart <= _DEPTH_SLOP else None
-
-    def age(self, header: Any) -> float:
-        """Return the seconds since a header's stamp, on the node's clock."""
-        clock = self._node.get_clock()
-        return (clock.now() - Time.from_msg(header.stamp, clock.clock_type)).nanoseconds / 1e9
 
     def _receive(self, raw: bytes) -> None:
         now = time.perf_counter()
@@ -174,18 +216,49 @@ class Camera:
                 return
             # On time on average, but without a burst after a pause.
             self._due = max(self._due, now - 1 / self.rate_limit) + 1 / self.rate_limit
-        self._frame_queue.put(self.name, Received(raw, now))
+        if self._depth is None:
+            self._frame_queue.put(self.name, Received(raw, now))
+        else:
+            self._receive_for_depth(self._depth, raw, now)
         # The worker goes first: the executor needs the interpreter for 0.5 ms to wait again.
         time.sleep(2e-4)
 
+    def _receive_for_depth(self, depth: DepthImages, raw: bytes, now: float) -> None:
+        """Leave an image that may have to wait for its depth image."""
+        try:
+            stamp = stamp_of(raw)
+        except PdlError:  # its decoding will say so
+            self._frame_queue.put(self.name, Received(raw, now))
+            return
+        depth.add_frame(stamp)
+
+        def waits() -> float:
+            expected = depth.is_to_come(stamp) and self._points_wanted()
+            # Nobody waits for a depth camera that was never started, or has died.
+            if not expected or not self._node.count_publishers(depth.topic):
+                return 0.0
+            return now + self._depth_wait - time.perf_counter()
+
+        self._frame_queue.put(self.name, Received(raw, now, stamp), waits)
+
     def _receive_info(self, info: CameraInfo) -> None:
-        self.camera_info = info
+        self._infos.append((nanoseconds(info.header.stamp), info))
 
     def _receive_depth(self, raw: bytes) -> None:
-        # A serialized message begins with four bytes on its encoding, then its header's stamp.
-        order = '<' if raw[1] & 1 else '>'
-        sec, nanosec = struct.unpack_from(f'{order}iI', raw, 4)
-        self._depths.append((sec * 10**9 + nanosec, raw))
+        assert self._depth is not None
+        try:
+            self._depth.add(raw)
+        except PdlError as error:
+            self._node.get_logger().error(
+                f'{self._depth.topic}: {error}', throttle_duration_sec=5.0
+            )
+        self._frame_queue.look_again()
+
+    def _note_lost(self, count: int) -> None:
+        self.statistics.lost(count, time.perf_counter())
+
+    def _note_lost_depth(self, count: int) -> None:
+        self.statistics.lost_depth += count
 
     def _info_topic(self) -> str:
         """Return the topic beside the image's, as camera drivers name it."""

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 
@@ -98,13 +97,8 @@ class Subscriptions:
 
     def _subscribe(self, camera: Camera) -> None:
         reliability = self._requested[camera.name]
-        camera.subscribe(
-            reliability,
-            SubscriptionEventCallbacks(
-                # Logged a second later: now DDS does not know the publisher's name yet.
-                incompatible_qos=lambda event: self._incompatible.add(camera.name)
-            ),
-        )
+        # Logged a second later: now DDS does not know the publisher's name yet.
+        camera.subscribe(reliability, lambda: self._incompatible.add(camera.name))
         self._node.get_logger().info(
             f'Subscribed to {camera.topic} ({self._settings.transport}, '
             f'{reliability.name.lower()}): {self._offered(camera)}'

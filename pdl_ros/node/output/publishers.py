@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
-from pdl_ros.errors import PdlError
+from pdl_ros.errors import PdlError, require
 from pdl_ros.fusion import PanopticResult
 from pdl_ros.imaging.masks import coco_masks
 from pdl_ros.labels import LabelSet
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
-from pdl_ros.node.input.camera import Camera, Frame
+from pdl_ros.node.events import publisher_events
+from pdl_ros.node.input.frame import Frame
+from pdl_ros.node.input.geometry import image_size
 from pdl_ros.node.output import messages
 from pdl_ros.node.output.detections import detections, have_vision_msgs
 from pdl_ros.node.output.images import ImageWriter, PngWriter
 from pdl_ros.node.output.point_cloud import CloudWriter
 from pdl_ros.node.parameters import NodeSettings
+from pdl_ros.node.stamps import nanoseconds, seconds_since
+from pdl_ros.node.statistics import FrameCounts
 from pdl_ros.pipeline import StageTimes
 from pdl_ros.runtime.thread_pool import num_threads, parallel_for
 from pdl_ros.tracking import Tracker, Tracks
@@ -49,7 +52,8 @@ class CameraPublishers:
     ) -> None:
         """`on_match` is called when listeners come or go, from Jazzy on."""
         self._node, self._label_set, self._on_match = node, label_set, on_match
-        prefix = f'~/{name}/' if name else '~/'
+        self._geometry = settings.geometry()
+        prefix = self._prefix = f'~/{name}/' if name else '~/'
         encodings = {**_LABELS, 'panoptic': settings.panoptic_encoding}
         self._overlay = ImageWriter('rgb8')
         self._writers: dict[str, ImageWriter | PngWriter] = {
@@ -103,126 +107,176 @@ class CameraPublishers:
 
     def publish(
         self,
-        camera: Camera,
         frame: Frame,
         result: PanopticResult,
-        stages: StageTimes,
         demanded: frozenset[str],
         settings: NodeSettings,
-        batch_size: int = 1,
-    ) -> None:
-        """Publish the demanded outputs of a frame, all under its own header."""
-        segmented = time.perf_counter()
-        tracks = None
+    ) -> list[str]:
+        """Publish the demanded outputs of a frame, all under its own header, but for its timing.
+
+        All are made before the first is published: a frame is out, whole, or it is not, and then
+        this raises. What is only an extra (points, camera_info) costs itself; what went wrong with
+        it is returned, in sentences.
+        """
         if settings.tracking:
             tracks = self._track(frame, result)
             result = _with_track_ids(result, tracks)
-        self._publish_labels(
-            [(name, name) for name in _LABELS if name in demanded], result, frame.header
-        )
-        if 'instances' in demanded:
-            encoding = '' if settings.mask_encoding == 'none' else settings.mask_encoding
-            self._publishers['instances'].publish(
-                messages.instance_array(result, self._label_set, frame.header, encoding, tracks)
-            )
-        if 'detections' in demanded:
-            self._publishers['detections'].publish(
-                detections(result, self._label_set, frame.header, tracked=settings.tracking)
-            )
-        if 'points' in demanded:
-            self._publish_points(camera, frame, result)
-        # What people look at comes after what machines wait for.
-        if 'overlay' in demanded:
-            self._publish_overlay(frame, result, settings.overlay_alpha)
+        else:
+            tracks = None
+        labels = [(name, name) for name in _LABELS]
         compressed = [(f'{name}/compressed', name) for name in _LABELS]
-        self._publish_labels(
-            [pair for pair in compressed if pair[0] in demanded], result, frame.header
+        wrong: list[str] = []
+        made = [
+            *self._labels(labels, demanded, result, frame.header),
+            *self._things(frame, result, tracks, demanded, settings),
+            *self._extras(frame, result, demanded, wrong),
+            # What people look at comes after what machines wait for.
+            *self._overlays(frame, result, demanded, settings.overlay_alpha),
+            *self._labels(compressed, demanded, result, frame.header),
+        ]
+        for name, message in made:
+            wrong += self._send(name, message)
+        return wrong
+
+    def publish_timing(
+        self,
+        frame: Frame,
+        stages: StageTimes,
+        segmented_at: float,
+        published_at: float,
+        counts: FrameCounts,
+        batch_size: int = 1,
+    ) -> list[str]:
+        """Publish how long a frame took, and the counts of its camera; times on the steady clock,
+        seconds. Return what went wrong, as `publish` does.
+        """
+        timing = FrameTiming(
+            header=frame.header,
+            queue_age_ms=1e3 * (frame.started_at - frame.received_at),
+            decode_ms=1e3 * (frame.decoded_at - frame.started_at),
+            **stages._asdict(),
+            batch_size=batch_size,
+            publish_ms=1e3 * (published_at - segmented_at),
+            total_ms=1e3 * (published_at - frame.received_at),
+            age_ms=1e3 * seconds_since(frame.header.stamp, self._node.get_clock()),
+            frames_received=counts.received,
+            frames_processed=counts.processed,
+            frames_dropped=counts.dropped,
         )
-        self._publish_camera_info(camera, frame, result)
-        now = time.perf_counter()
-        camera.statistics.published(frame.header.frame_id, now, now - frame.received_at)
-        if 'timing' in demanded:
-            self._publishers['timing'].publish(
-                FrameTiming(
-                    header=frame.header,
-                    queue_age_ms=1e3 * (frame.started_at - frame.received_at),
-                    decode_ms=1e3 * (frame.decoded_at - frame.started_at),
-                    **stages._asdict(),
-                    batch_size=batch_size,
-                    publish_ms=1e3 * (now - segmented),
-                    total_ms=1e3 * (now - frame.received_at),
-                    age_ms=1e3 * camera.age(frame.header),
-                    frames_received=camera.received,
-                    frames_processed=camera.statistics.processed,
-                    frames_dropped=camera.replaced + camera.statistics.lost,
-                )
-            )
+        return self._send('timing', timing)
+
+    def _send(self, name: str, message: Any) -> list[str]:
+        """Publish a message; what is wrong with one topic must not keep a frame from the others."""
+        publisher = self._camera_info if name == 'camera_info' else self._publishers[name]
+        try:
+            publisher.publish(message)
+        except Exception as error:
+            return [f'{self._prefix}{name} is not published, {type(error).__name__}: {error}']
+        return []
 
     def _track(self, frame: Frame, result: PanopticResult) -> Tracks:
-        stamp = frame.header.stamp
-        tracks = self._tracker.update(result, stamp.sec * 10**9 + stamp.nanosec)
+        tracks = self._tracker.update(result, nanoseconds(frame.header.stamp))
         if tracks.reset:
             self._node.get_logger().info(f'Tracking starts anew: {tracks.reset}.')
         return tracks
 
-    def _publish_labels(
-        self, pairs: list[tuple[str, str]], result: PanopticResult, header: Any
-    ) -> None:
-        """Publish label maps of a result; pairs: of a publisher's name and a map's."""
+    def _labels(
+        self,
+        pairs: list[tuple[str, str]],
+        demanded: frozenset[str],
+        result: PanopticResult,
+        header: Any,
+    ) -> list[tuple[str, Any]]:
+        """Make the demanded label images; pairs: the name of an output and of a result's map."""
+        pairs = [pair for pair in pairs if pair[0] in demanded]
         filled: dict[int, Any] = {}
 
         def fill(item: int, _: int) -> None:
-            publisher, name = pairs[item]
-            filled[item] = self._writers[publisher].fill(getattr(result, name).numpy(), header)
+            output, name = pairs[item]
+            filled[item] = self._writers[output].fill(getattr(result, name).numpy(), header)
 
         parallel_for(fill, len(pairs), num_threads())
-        for item, (publisher, _) in enumerate(pairs):
-            self._publishers[publisher].publish(filled[item])
+        return [(output, filled[item]) for item, (output, _) in enumerate(pairs)]
 
-    def _publish_overlay(self, frame: Frame, result: PanopticResult, alpha: float) -> None:
-        height, width = result.panoptic.shape
-        rgb = frame.rgb
-        if rgb.shape[:2] != (height, width):
-            rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-        message, picture = self._overlay.blank(height, width, frame.header)
-        overlay(rgb, result.panoptic.numpy(), self._label_set, alpha, picture)
-        self._publishers['overlay'].publish(message)
-
-    def _publish_points(self, camera: Camera, frame: Frame, result: PanopticResult) -> None:
-        info = camera.camera_info
-        try:
-            depth = camera.depth_of(frame)
-            if depth is None or info is None:
-                self._node.get_logger().warning(
-                    f'No points: {"depth" if depth is None else "camera_info"} has not arrived '
-                    f'for {camera.topic}.',
-                    throttle_duration_sec=5.0,
-                )
-                return
-            maps = result.semantic.numpy(), result.instance.numpy()
-            points = self._cloud.fill(depth, info, frame.rgb, *maps, depth.header)
-        except PdlError as error:  # the camera's own image is well
-            self._node.get_logger().error(
-                f'{camera.topic}: no points: {error}', throttle_duration_sec=5.0
+    def _things(
+        self,
+        frame: Frame,
+        result: PanopticResult,
+        tracks: Tracks | None,
+        demanded: frozenset[str],
+        settings: NodeSettings,
+    ) -> Iterator[tuple[str, Any]]:
+        """Make the demanded lists of things."""
+        header, label_set = frame.header, self._label_set
+        if 'instances' in demanded:
+            encoding = '' if settings.mask_encoding == 'none' else settings.mask_encoding
+            yield (
+                'instances',
+                messages.instance_array(result, label_set, header, encoding, tracks),
             )
-            return
-        self._publishers['points'].publish(points)
+        if 'detections' in demanded:
+            yield 'detections', detections(result, label_set, header, tracked=settings.tracking)
 
-    def _publish_camera_info(self, camera: Camera, frame: Frame, result: PanopticResult) -> None:
-        info = camera.camera_info
-        if info is None or not self._camera_info.get_subscription_count():
-            return
-        height, width = result.panoptic.shape
-        changed = camera.geometry.camera_info_for(info, (height, width))
+    def _extras(
+        self, frame: Frame, result: PanopticResult, demanded: frozenset[str], wrong: list[str]
+    ) -> Iterator[tuple[str, Any]]:
+        """Make what a frame can be out without; add to `wrong` why it is."""
+        extras: dict[str, Callable[[Frame, PanopticResult], Any]] = {}
+        if 'points' in demanded:
+            extras['points'] = self._points
+        if frame.camera_info is not None and self._camera_info.get_subscription_count():
+            extras['camera_info'] = self._camera_info_of
+        for name, make in extras.items():
+            try:
+                message = make(frame, result)
+            except Exception as error:
+                kind = '' if isinstance(error, PdlError) else f'{type(error).__name__}: '
+                wrong.append(f'{frame.topic}: no {name}: {kind}{error}')
+            else:
+                yield name, message
+
+    def _overlays(
+        self, frame: Frame, result: PanopticResult, demanded: frozenset[str], alpha: float
+    ) -> Iterator[tuple[str, Any]]:
+        """Draw the overlay, if it is demanded."""
+        if 'overlay' in demanded:
+            height, width = result.panoptic.shape
+            rgb = frame.rgb
+            if rgb.shape[:2] != (height, width):
+                rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+            message, picture = self._overlay.blank(height, width, frame.header)
+            overlay(rgb, result.panoptic.numpy(), self._label_set, alpha, picture)
+            yield 'overlay', message
+
+    def _points(self, frame: Frame, result: PanopticResult) -> PointCloud2:
+        depth, info = frame.depth, frame.camera_info
+        if depth is None:
+            raise PdlError(frame.no_depth or 'nobody listened when the frame came.')
+        if info is None:
+            raise PdlError('camera_info has not arrived beside the image.')
+        maps = result.semantic.numpy(), result.instance.numpy()
+        return self._cloud.fill(depth, info, frame.rgb, *maps, depth.header)
+
+    def _camera_info_of(self, frame: Frame, result: PanopticResult) -> CameraInfo:
+        info = frame.camera_info
+        assert info is not None
+        (height, width), (high, wide) = image_size(info), frame.image_size
+        require(
+            (height, width) in ((high, wide), (0, 0)),
+            f'the image is {wide}x{high}, but its camera_info is of {width}x{height}; they must '
+            'come from the same camera, and a driver that scales the image must say so in it.',
+        )
+        size = (result.panoptic.shape[0], result.panoptic.shape[1])
+        changed = copy.copy(self._geometry.camera_info_for(info, size))
         changed.header = frame.header
-        self._camera_info.publish(changed)
+        return changed
 
     def _publisher(self, message_type: type, topic: str) -> Any:
         return self._node.create_publisher(
             message_type,
             topic,
             QoSProfile(depth=_DEPTH),  # its own: overrides are written into it
-            event_callbacks=_match_events(self._on_match) if self._on_match else None,
+            event_callbacks=publisher_events(self._on_match),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 
@@ -234,13 +288,6 @@ def warm_up_outputs(label_set: LabelSet) -> None:
     for ours in (True, False):  # a frame that lies in its message cannot be written to
         rgb.flags.writeable = ours
         overlay(rgb, labels, label_set)
-
-
-def _match_events(on_match: Callable[[], None]) -> PublisherEventCallbacks:
-    try:
-        return PublisherEventCallbacks(matched=lambda _: on_match())
-    except TypeError:  # Humble has no such event
-        return PublisherEventCallbacks()
 
 
 def _with_track_ids(result: PanopticResult, tracks: Tracks) -> PanopticResult:

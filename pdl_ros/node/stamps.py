@@ -1,0 +1,17 @@
+"""Stamps of messages, also from before 1970, which cameras do send and rclpy's Time refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.clock import Clock
+
+
+def nanoseconds(stamp: Any) -> int:
+    """Return a builtin_interfaces/Time in nanoseconds since 1970; negative before."""
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
+
+
+def seconds_since(stamp: Any, clock: Clock) -> float:
+    """Return the age of a stamp by a clock, seconds; negative when it is ahead of the clock."""
+    return (clock.now().nanoseconds - nanoseconds(stamp)) / 1e9
