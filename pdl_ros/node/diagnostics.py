@@ -53,30 +53,47 @@ def _node_status(
 def _camera_status(node: str, active: bool, camera: Camera) -> DiagnosticStatus:
     statistics, now = camera.statistics, time.perf_counter()
     p50, p95 = statistics.latency_ms()
-    level, message = _OK, 'segmenting' if statistics.processed else 'ready'
-    if not active:
-        level, message = _WARN, 'not active'
-    elif statistics.last_error and now - statistics.last_error_at < _RECENT:
-        level, message = _ERROR, statistics.last_error
-    elif not camera.subscribed:
-        message = 'no subscriber'
-    elif now - statistics.last_arrival > _RECENT:
-        level, message = _WARN, f'no image on {camera.topic}'
+    level, message = _camera_condition(active, camera, now)
     values = {
         'topic': camera.topic,
         'input rate (Hz)': f'{statistics.input_rate(now):.1f}',
         'output rate (Hz)': f'{statistics.output_rate(now):.1f}',
         'latency p50 (ms)': f'{p50:.1f}',
         'latency p95 (ms)': f'{p95:.1f}',
+        'frame age (ms)': f'{1e3 * statistics.age:.1f}',
         'frames received': camera.received,
         'frames processed': statistics.processed,
         'frames replaced by newer ones': camera.replaced,
         'frames too old': statistics.too_old,
         'frames over the rate limit': statistics.limited,
         'frames unreadable': statistics.unreadable,
+        'frames without depth': statistics.without_depth,
+        'frames lost in transport': statistics.lost_in_transport,
+        'depth images lost in transport': statistics.lost_depth,
     }
     name = camera.name or 'camera'
     return _status(level, f'{node}: {name}', message, camera.topic, values)
+
+
+def _camera_condition(active: bool, camera: Camera, now: float) -> tuple[bytes, str]:
+    """Return the level of a camera and the sentence on it, the worst first."""
+    statistics, limit = camera.statistics, camera.age_limit
+    losses = statistics.losses(camera.topic, now)
+    if not active:
+        return _WARN, 'not active'
+    if statistics.last_error and now - statistics.last_error_at < _RECENT:
+        return _ERROR, statistics.last_error
+    if not camera.subscribed:
+        return _OK, 'no subscriber'
+    if losses:
+        return _WARN, losses
+    if now - statistics.last_arrival > _RECENT:
+        return _WARN, f'no image on {camera.topic}'
+    if limit.problem:
+        return _ERROR if limit.drops_all else _WARN, limit.problem
+    if statistics.last_warning and now - statistics.last_warning_at < _RECENT:
+        return _WARN, statistics.last_warning
+    return _OK, 'segmenting' if statistics.processed else 'ready'
 
 
 def _status(

@@ -34,8 +34,8 @@ def subscribe_with_events(
 ) -> Any:
     """Return `create_subscription(event_callbacks=...)`.
 
-    on_lost: called with the number of messages that were sent and did not arrive whole; never,
-    where the middleware does not tell. What a newer message replaced in the history is not among them.
+    on_lost: called with the number of messages that were sent and did not arrive whole (not those
+    that a newer one replaced in the history); never, where the middleware does not tell.
     """
     events: dict[str, Any] = {'message_lost': lambda event: on_lost(event.total_count_change)}
     if on_incompatible is not None:

@@ -168,7 +168,8 @@ class PanopticNode(LifecycleNodeMixin, Node):
         }
         on_match = self._follow_demand if settings.lazy else None
         self._outputs = {c: CameraPublishers(self, c, settings, label_set, on_match) for c in names}
-        self._label_info = LabelInfoPublishers(self, label_set, self._frame_id)
+        seen = {c: camera.statistics for c, camera in self._cameras.items()}
+        self._label_info = LabelInfoPublishers(self, label_set, seen)
         self._label_timer = self._create_steady_timer(
             settings.label_info_period, self._label_info.publish
         )
@@ -349,10 +350,6 @@ class PanopticNode(LifecycleNodeMixin, Node):
                 self._failure,
             )
         )
-
-    def _frame_id(self) -> str:
-        """Return the frame of the first camera, once it is known."""
-        return next((c.statistics.frame_id for c in self._cameras.values()), '')
 
     def _create_steady_timer(self, seconds: float, callback: Any) -> Any:
         # On the steady clock: a paused simulation must not silence it.

@@ -10,6 +10,7 @@ import numpy as np
 _WINDOW = 100  # the last frames that rates and latencies are told of
 _SECONDS = 5.0  # over which rates are told
 _LOSS_SECONDS = 10.0  # over which losses are judged
+_NOTABLE = 0.1  # part of the images
 
 
 class FrameCounts(NamedTuple):
@@ -31,7 +32,7 @@ class Statistics:
         self.without_depth = 0
         self.lost_in_transport = 0
         self.lost_depth = 0
-        self.age = 0.0
+        self.age = 0.0  # of the last frame when it was decoded, seconds
         self.frame_id = ''
         self.last_arrival = 0.0
         self.last_error = ''
@@ -75,10 +76,17 @@ class Statistics:
         """Note something that a frame was published without."""
         self.last_warning, self.last_warning_at = sentence, now
 
-    def loss(self, now: float) -> tuple[int, int]:
-        """Return how many of how many images were lost on their way, over the last seconds."""
+    def losses(self, topic: str, now: float) -> str:
+        """Say, in a sentence, if a notable part of the images of the last seconds was lost."""
         recent = [lost for at, lost in list(self._sent) if now - at <= _LOSS_SECONDS]
-        return sum(recent), len(recent)
+        lost = sum(recent)
+        if lost < max(_NOTABLE * len(recent), 2):
+            return ''
+        return (
+            f'{lost} of the last {len(recent)} images of {topic} were lost on their way to the '
+            'node; images need more shared memory or another transport: '
+            'docs/node.md#large-images-and-fast-dds.'
+        )
 
     def input_rate(self, now: float) -> float:
         """Return the images a second, over the last seconds."""

@@ -37,6 +37,7 @@ class Subscriptions:
         self._requested = {camera.name: self._reliability(camera) for camera in self._cameras}
         self._waiting_since = {c.name: time.perf_counter() for c in self._cameras}
         self._silent: set[str] = set()
+        self._lossy: set[str] = set()
         self._incompatible: set[str] = set()
         self.follow_demand()
 
@@ -62,7 +63,9 @@ class Subscriptions:
                     )
 
     def watch(self) -> None:
-        """Log once why a camera sends nothing; follow what it offers where the QoS is auto."""
+        """Log once why nothing arrives of a camera, or not all; follow what it offers where the
+        QoS is auto.
+        """
         with self._lock:
             self.follow_demand()
             for camera in self._cameras:
@@ -77,6 +80,7 @@ class Subscriptions:
                 f'{camera.topic}: the QoS of a publisher is incompatible; requested is '
                 f'{self._requested[name].name.lower()}, {self._offered(camera)}'
             )
+        self._watch_losses(camera, now)
         if now - max(camera.statistics.last_arrival, self._waiting_since[name]) < _SILENCE:
             if name in self._silent and camera.statistics.last_arrival > self._waiting_since[name]:
                 self._silent.discard(name)
@@ -94,6 +98,15 @@ class Subscriptions:
             self._node.get_logger().warning(
                 f'No image on {camera.topic} for {_SILENCE:.0f} s: {self._offered(camera)}'
             )
+
+    def _watch_losses(self, camera: Camera, now: float) -> None:
+        """Log once that images are lost on their way, until they no longer are."""
+        losses = camera.statistics.losses(camera.topic, now)
+        if losses and camera.name not in self._lossy:
+            self._lossy.add(camera.name)
+            self._node.get_logger().warning(losses)
+        elif not losses:
+            self._lossy.discard(camera.name)
 
     def _subscribe(self, camera: Camera) -> None:
         reliability = self._requested[camera.name]

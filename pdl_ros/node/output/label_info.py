@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.node import Node
@@ -15,36 +15,49 @@ from pdl_ros.labels import LabelSet
 from pdl_ros.msg import LabelInfo
 from pdl_ros.node.output import messages
 from pdl_ros.node.output.detections import have_vision_msgs, vision_label_info
+from pdl_ros.node.statistics import Statistics
 
 
 class LabelInfoPublishers:
     """The latched publishers of a label set: one message now, and one for every `publish`.
 
-    `frame_id` tells the frame of the images, once it is known.
+    All cameras have the same labels: `~/label_info` says so, with the frame_id of the only camera,
+    or none. Cameras with a name have their own beside their images, such as `~/front/label_info`.
+    The frame_id of a camera is known once a frame of it has been segmented.
     """
 
-    def __init__(self, node: Node, label_set: LabelSet, frame_id: Callable[[], str]) -> None:
-        self._node, self._label_set, self._frame_id = node, label_set, frame_id
+    def __init__(self, node: Node, label_set: LabelSet, cameras: Mapping[str, Statistics]) -> None:
+        """`cameras`: by name, what they have seen."""
+        self._node, self._label_set = node, label_set
         kinds: list[tuple[type, str, Callable[[LabelSet, Header], Any]]] = [
-            (LabelInfo, '~/label_info', messages.label_info)
+            (LabelInfo, 'label_info', messages.label_info)
         ]
         if have_vision_msgs():
             from vision_msgs.msg import LabelInfo as VisionLabelInfo
 
-            kinds.append((VisionLabelInfo, '~/detections/label_info', vision_label_info))
-        self._publishers = [(self._publisher(kind, topic), make) for kind, topic, make in kinds]
+            kinds.append((VisionLabelInfo, 'detections/label_info', vision_label_info))
+        owners: dict[str, Statistics | None] = {
+            f'{name}/' if name else '': statistics for name, statistics in cameras.items()
+        }
+        owners.setdefault('', next(iter(owners.values())) if len(owners) == 1 else None)
+        self._publishers = [
+            (self._publisher(kind, f'~/{folder}{topic}'), make, owner)
+            for kind, topic, make in kinds
+            for folder, owner in owners.items()
+        ]
         self.publish()
 
     def publish(self) -> None:
         """Say it again: rosbag2 loses what is latched."""
-        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._frame_id())
-        for publisher, make in list(self._publishers):
+        stamp = self._node.get_clock().now().to_msg()
+        for publisher, make, owner in list(self._publishers):
+            header = Header(stamp=stamp, frame_id=owner.frame_id if owner else '')
             publisher.publish(make(self._label_set, header))
 
     def close(self) -> None:
         """Destroy the publishers."""
         publishers, self._publishers = self._publishers, []
-        for publisher, _ in publishers:
+        for publisher, _, _ in publishers:
             self._node.destroy_publisher(publisher)
 
     def _publisher(self, kind: type, topic: str) -> Publisher:

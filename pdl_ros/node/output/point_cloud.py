@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from std_msgs.msg import Header
 from pdl_ros.errors import PdlError
 from pdl_ros.imaging.encodings import Plane
 from pdl_ros.imaging.raw import planes_of
-from pdl_ros.node.input.geometry import image_size, pinhole
+from pdl_ros.node.input.geometry import image_size, rays
 
 # 20 bytes a point, every field on a multiple of its size, little-endian on every machine. `rgb` is
 # 0x00RRGGBB in the bits of a float32, as PCL and RViz expect it under that name.
@@ -62,6 +63,8 @@ class CloudWriter:
     def __init__(self, organised: bool) -> None:
         self.organised = organised
         self._grid = np.empty((0, 0), POINT)
+        self._calibration: tuple[Any, ...] = ()
+        self._lens: tuple[np.ndarray, np.ndarray]
         self._message = PointCloud2(
             fields=_FIELDS, is_bigendian=False, point_step=POINT.itemsize, data=array('B')
         )
@@ -77,8 +80,9 @@ class CloudWriter:
     ) -> PointCloud2:
         """Return the points of a depth image in its optical frame: x right, y down, z forward.
 
-        depth: 32FC1 in metres or 16UC1 in millimetres, rectified. Zero, negative, infinite and NaN
-        mean no depth. info: its own camera_info, at its size. rgb: (H, W, 3) uint8. class_ids and
+        depth: 32FC1 in metres or 16UC1 in millimetres, along the optical axis; rectified, or where
+        info `is_rectified` not, as its lens sees it. Zero, negative, infinite and NaN mean no
+        depth. info: its own camera_info, at its size. rgb: (H, W, 3) uint8. class_ids and
         instance_ids: (H, W), each 0..65535. These show the same view as the depth image, each at
         any size: a point takes the nearest pixel. header: that of the depth image. Raises PdlError
         when the depth image cannot be read, or has another size than info says.
@@ -91,8 +95,8 @@ class CloudWriter:
                 f'The depth image is {shape[1]}x{shape[0]}, but its camera_info is of '
                 f'{width}x{height}; remap depth and its camera_info to the same camera.'
             )
-        camera = pinhole(info)
-        valid = np.isfinite(z) & (z > 0)
+        across, down = self._rays(info)
+        valid = np.isfinite(z) & (z > 0) & np.isfinite(across) & np.isfinite(down)
         count = z.size if self.organised else int(np.count_nonzero(valid))
         points = self._points(count)
         if self.organised:
@@ -102,8 +106,8 @@ class CloudWriter:
             if self._grid.shape != shape:
                 self._grid = np.empty(shape, POINT)
             grid = self._grid
-        np.multiply(z, _slopes(shape[1], camera.cx, camera.fx), out=grid['x'])
-        np.multiply(z, _slopes(shape[0], camera.cy, camera.fy)[:, None], out=grid['y'])
+        np.multiply(z, across, out=grid['x'])
+        np.multiply(z, down, out=grid['y'])
         grid['z'] = z
         grid['rgb'] = _packed(_nearest(rgb, shape))
         grid['class_id'] = _nearest(class_ids, shape)
@@ -117,6 +121,24 @@ class CloudWriter:
         message.row_step = POINT.itemsize * message.width
         message.is_dense = not self.organised or bool(valid.all())
         return message
+
+    def _rays(self, info: CameraInfo) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rays of a calibration, anew only when it has changed (a lens takes 0.2 s)."""
+        fields = (info.height, info.width, info.binning_x, info.binning_y, info.distortion_model)
+        roi = info.roi
+        key = (
+            *fields,
+            roi.x_offset,
+            roi.y_offset,
+            roi.height,
+            roi.width,
+            *info.d,
+            *info.k,
+            *info.p,
+        )
+        if self._calibration != key:
+            self._lens, self._calibration = rays(info), key
+        return self._lens
 
     def _points(self, count: int) -> np.ndarray:
         """Return so many points as a view of the message's data, which keeps the memory it has."""
@@ -144,11 +166,6 @@ def depth_of(message: Image) -> np.ndarray:
     (plane,) = planes_of(message, [Plane(size)])
     values = plane.view(('>' if message.is_bigendian else '<') + kind)[..., 0]
     return np.multiply(values, unit, dtype=np.float32)
-
-
-def _slopes(count: int, center: float, focal: float) -> np.ndarray:
-    """Return how far the ray of each pixel along an edge goes aside in a metre forward."""
-    return ((np.arange(count) - center) / focal).astype(np.float32)
 
 
 def _nearest(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -22,7 +22,7 @@ from pdl_ros.labels import LabelSet
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
 from pdl_ros.node.events import publisher_events
 from pdl_ros.node.input.frame import Frame
-from pdl_ros.node.input.geometry import image_size
+from pdl_ros.node.input.geometry import image_size, is_rectified
 from pdl_ros.node.output import messages
 from pdl_ros.node.output.detections import detections, have_vision_msgs
 from pdl_ros.node.output.images import ImageWriter, PngWriter
@@ -79,6 +79,7 @@ class CameraPublishers:
         if settings.points != 'none':
             self._publishers['points'] = self._publisher(PointCloud2, f'{prefix}points')
         self._cloud = CloudWriter(settings.points == 'organised')
+        self._lens = ''
         self._tracker = Tracker()
         self._camera_info = self._publisher(CameraInfo, f'{prefix}semantic/camera_info')
 
@@ -254,8 +255,21 @@ class CameraPublishers:
             raise PdlError(frame.no_depth or 'nobody listened when the frame came.')
         if info is None:
             raise PdlError('camera_info has not arrived beside the image.')
+        self._log_lens(frame.topic, info)
         maps = result.semantic.numpy(), result.instance.numpy()
         return self._cloud.fill(depth, info, frame.rgb, *maps, depth.header)
+
+    def _log_lens(self, topic: str, info: CameraInfo) -> None:
+        """Say once which rays the points of a lens lie on, as nobody can see that in the image."""
+        rectified, lens = is_rectified(info), ''
+        if not rectified or info.distortion_model == 'equidistant':
+            lens = (
+                f'{topic}: the camera_info is of a lens ({info.distortion_model}); its depth '
+                f'images are taken as {"rectified, by P" if rectified else "not rectified, by K and D"}.'
+            )
+        if lens != self._lens:
+            self._lens = lens
+            self._node.get_logger().info(lens)
 
     def _camera_info_of(self, frame: Frame, result: PanopticResult) -> CameraInfo:
         info = frame.camera_info
