@@ -35,9 +35,11 @@ SUBSCRIBED = {
     '8UC1/3/4, bayer (8 and 16 bit), uyvy, yuyv, nv12, nv21, nv24; padded rows and big-endian too; '
     'any size, which may change',
     'image/compressed': 'with `transport: compressed`: JPEG or PNG, decoded in the node',
-    'camera_info': 'beside the image: for `~/semantic/camera_info` and `~/points`',
-    'depth': 'with `points`: 32FC1 metres or 16UC1 millimetres, registered to the image, at most '
-    '50 ms apart',
+    'camera_info': 'beside the image: for `~/semantic/camera_info` and `~/points`; the one with '
+    "the image's stamp, or the nearest",
+    'depth': 'with `points`: 32FC1 metres or 16UC1 millimetres, registered to the image; the one '
+    "with the image's stamp, or the nearest where the cameras are not synchronised, at most 50 ms "
+    'apart',
 }
 PUBLISHED = {
     '~/semantic/image': '`mono8`: train id, 255 = unlabelled',
@@ -55,7 +57,7 @@ PUBLISHED = {
     '~/detections/label_info': 'likewise: names of the values of the semantic image',
     '~/points': "with `points`: x y z rgb class_id instance_id, in the depth image's frame",
     '~/timing': 'milliseconds of every stage, frames received and dropped, frames in the pass',
-    '~/label_info': 'what the values mean; repeated for bags',
+    '~/label_info': 'what the values mean, the same for all cameras; repeated for bags',
     '/diagnostics': 'every second: the keys below',
 }
 SERVICES = {
@@ -77,12 +79,16 @@ DIAGNOSTICS = {
     'output rate (Hz)': 'results a second, over the last 5 s',
     'latency p50 (ms)': 'from the receipt of an image to its last output: the median of 100 frames',
     'latency p95 (ms)': 'likewise, and one in twenty is slower',
+    'frame age (ms)': 'from the stamp of the last frame to its decoding; negative: stamped ahead',
     'frames received': 'since configure, as all that follow',
     'frames processed': 'segmented and published',
     'frames replaced by newer ones': 'while they waited',
     'frames too old': 'by `max_frame_age`',
     'frames over the rate limit': 'by `rate_limit`',
     'frames unreadable': 'or not segmented for another reason; the log has it',
+    'frames without depth': 'published without points, while these were wanted',
+    'frames lost in transport': 'sent, but not received whole, as far as DDS tells',
+    'depth images lost in transport': 'likewise',
 }
 # Not on every machine: their rows stay as they are where they cannot be seen.
 OPTIONAL = ('device memory (MB)', '~/detections', '~/detections/label_info')

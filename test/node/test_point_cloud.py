@@ -6,6 +6,7 @@ import math
 import struct
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -220,6 +221,78 @@ def test_a_reader_who_still_holds_the_last_points_does_not_stop_the_next_frame()
     np.testing.assert_array_equal(held, before)
 
 
+LENSES = {
+    'equidistant': [0.02, -0.01, 0.004, 0.001],
+    'plumb_bob': [0.1, -0.05, 0.01, -0.02, 0.003],
+    'rational_polynomial': [0.1, -0.05, 0.01, -0.02, 0.003, 0.02, 0.01, 0.002],
+}
+LENS = np.array([[7.0, 0.0, 4.2], [0.0, 6.5, 2.8], [0.0, 0.0, 1.0]])
+
+
+def lens_info(model: str, **changes: Any) -> CameraInfo:
+    """The calibration of a wide lens, nobody having made a rectified camera of it."""
+    fields = {'k': LENS.ravel(), 'p': [0.0] * 12, 'd': LENSES[model], 'distortion_model': model}
+    return camera_info(**{**fields, **changes})
+
+
+def pixels_seen(points: list[dict[str, Any]], info: CameraInfo) -> np.ndarray:
+    """Return the (N, 2) pixels on which OpenCV's own models see points through the lens."""
+    where = np.array([[[p['x'], p['y'], p['z']]] for p in points], np.float64)
+    project = cv2.projectPoints
+    if info.distortion_model == 'equidistant':
+        project = cv2.fisheye.projectPoints
+    return project(where, np.zeros(3), np.zeros(3), LENS, np.array(info.d))[0].reshape(-1, 2)
+
+
+@pytest.mark.parametrize('model', LENSES)
+def test_points_of_a_lens_lie_where_its_model_sees_them_on_their_own_pixels(model: str) -> None:
+    metres, info = depths(holes=False), lens_info(model)
+    cloud = labelled_cloud(depth_image(metres), info, *scene(), Header(), True)
+    points = points_of(cloud)
+    np.testing.assert_allclose([p['z'] for p in points], metres.ravel(), rtol=1e-6)
+    pixels = np.stack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT)), -1).reshape(-1, 2)
+    np.testing.assert_allclose(pixels_seen(points, info), pixels, atol=1e-3)
+
+
+def test_a_fisheye_whose_p_is_only_a_copy_of_its_k_is_a_fisheye() -> None:
+    p = np.column_stack((LENS, np.zeros(3))).ravel()
+    copied, without = lens_info('equidistant', p=p), lens_info('equidistant')
+    image = depth_image(depths(holes=False))
+    clouds = [labelled_cloud(image, i, *scene(), Header(), True) for i in (copied, without)]
+    assert points_of(clouds[0]) == points_of(clouds[1])
+
+
+@pytest.mark.parametrize('model', LENSES)
+def test_depth_that_was_rectified_keeps_its_pinhole_although_d_is_that_of_the_lens(
+    model: str,
+) -> None:
+    image = depth_image(depths(holes=False))
+    rectified = lens_info(model, p=camera_info().p)
+    plain = labelled_cloud(image, camera_info(), *scene(), Header(), True)
+    assert points_of(labelled_cloud(image, rectified, *scene(), Header(), True)) == points_of(plain)
+
+
+def test_pixels_beyond_what_a_fisheye_can_see_ahead_have_no_point_and_none_is_at_infinity() -> None:
+    k = [2.0, 0, WIDTH / 2, 0, 2.0, HEIGHT / 2, 0, 0, 1]  # the corners look back
+    info = lens_info('equidistant', k=k, d=[0.0] * 4)
+    image = depth_image(depths(holes=False))
+    grid = points_of(labelled_cloud(image, info, *scene(), Header(), True))
+    dense = points_of(labelled_cloud(image, info, *scene(), Header(), False))
+    assert math.isnan(grid[0]['x']) and math.isnan(grid[0]['z'])
+    assert dense == [point for point in grid if not math.isnan(point['x'])]
+    assert 0 < len(dense) < HEIGHT * WIDTH
+    for index, point in enumerate(grid):
+        angle = math.hypot(index % WIDTH - WIDTH / 2, index // WIDTH - HEIGHT / 2) / 2
+        assert math.isnan(point['x']) == (angle >= math.pi / 2)
+
+
+def test_one_writer_follows_a_camera_that_is_calibrated_anew() -> None:
+    writer, image = CloudWriter(True), depth_image(depths(holes=False))
+    for info in (camera_info(), lens_info('equidistant'), lens_info('plumb_bob'), camera_info()):
+        fresh = labelled_cloud(image, info, *scene(), Header(), True)
+        assert bytes(writer.fill(image, info, *scene(), Header()).data) == bytes(fresh.data)
+
+
 WRONG: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "Depth of encoding 'rgb8' is not supported; it can be 32FC1": ({'encoding': 'rgb8'}, {}),
     "Depth of encoding '16SC1' is not supported": ({'encoding': '16SC1'}, {}),
@@ -227,6 +300,10 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     'a step of 35 bytes, but a row of 9 32FC1 pixels takes 36': ({'step': 35}, {}),
     'The image holds 7 bytes, but 9x6 32FC1 with step 36 takes 216': ({'data': bytes(7)}, {}),
     'The depth image is 9x6, but its camera_info is of 18x12': ({}, {'height': 12, 'width': 18}),
+    "no P, and a distortion model 'ftheta' with 2 coefficients that is not known": (
+        {},
+        {'k': LENS.ravel(), 'p': [0.0] * 12, 'd': [1.0, 2.0], 'distortion_model': 'ftheta'},
+    ),
     'The camera_info is not calibrated': ({}, {'k': [0.0] * 9, 'p': [0.0] * 12}),
 }
 

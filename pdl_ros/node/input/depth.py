@@ -64,16 +64,16 @@ class DepthImages:
             raise PdlError(f'depth has not arrived on {self.topic}.')
         nearest = min(images, key=lambda at: abs(at - stamp))
         apart = abs(nearest - stamp)
-        if apart and not images.keys().isdisjoint(self._frames.copy()):
-            raise PdlError(
-                f'the depth image of this frame did not come on {self.topic}, or later than '
-                'depth_wait_ms allows; other frames had theirs, with exactly their stamps.'
-            )
         if apart > ALLOWED:
             side = 'before' if nearest < stamp else 'after'
             raise PdlError(
                 f'depth arrives on {self.topic}, but the nearest is stamped {apart / 1e6:.0f} ms '
                 f'{side} the image, more than the {ALLOWED / 1e6:.0f} ms allowed; synchronise the '
                 'clocks of both cameras, or raise depth_wait_ms if depth is only late.'
+            )
+        if apart and not images.keys().isdisjoint(self._frames.copy()):
+            raise PdlError(
+                f'the depth image of this frame did not come on {self.topic}, or later than '
+                'depth_wait_ms allows; other frames had theirs, with exactly their stamps.'
             )
         return view_image(images[nearest])

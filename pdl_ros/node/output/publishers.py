@@ -263,9 +263,10 @@ class CameraPublishers:
         """Say once which rays the points of a lens lie on, as nobody can see that in the image."""
         rectified, lens = is_rectified(info), ''
         if not rectified or info.distortion_model == 'equidistant':
+            how = 'rectified, by P' if rectified else 'not rectified, by K and D'
             lens = (
-                f'{topic}: the camera_info is of a lens ({info.distortion_model}); its depth '
-                f'images are taken as {"rectified, by P" if rectified else "not rectified, by K and D"}.'
+                f'{topic}: the camera_info is of a lens ({info.distortion_model}); depth images '
+                f'are taken as {how}.'
             )
         if lens != self._lens:
             self._lens = lens
