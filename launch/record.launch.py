@@ -102,7 +102,7 @@ def make_recorder(context: LaunchContext) -> list[Action]:
         for name in names('record_images', context)
     ]
     topics += [f'{result}/{name}' for result in results for name in ('instances', 'timing')]
-    topics += [f'{node}/label_info', '/diagnostics']
+    topics += [*(f'{name}/label_info' for name in dict.fromkeys((node, *results))), '/diagnostics']
     if value['record_camera'] == 'true':
         sibling = '/compressed' if value['transport'] == 'compressed' else ''
         for topic in value['panoptic_inputs'].split(','):

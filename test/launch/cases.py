@@ -197,7 +197,9 @@ CASES = {
                     '/panoptic_node/left/overlay/image',
                     *results('/panoptic_node/front'),
                     *results('/panoptic_node/left'),
-                    *('/panoptic_node/label_info', '/diagnostics'),
+                    '/panoptic_node/label_info',
+                    *(f'/panoptic_node/{name}/label_info' for name in ('front', 'left')),
+                    '/diagnostics',
                 ]
             ),
         ],

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.qos import HistoryPolicy, QoSProfile
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -68,6 +69,31 @@ def test_points_are_of_the_depth_image_of_their_frame_also_when_it_comes_after_t
         assert [metres_of(cloud) for cloud in node.received['points']] == [{1}, {2}, {3}, {4}]
         assert [c.header.stamp for c in node.received['points']] == [
             i.header.stamp for i in node.received['semantic/image']
+        ]
+        assert node.errors == []
+
+
+def test_every_frame_of_a_bag_has_its_own_depth_although_the_node_is_slower(
+    segmenter: Segmenter, domain: int, rgb: np.ndarray
+) -> None:
+    bag = {'points': 'dense', 'depth_wait_ms': 1000.0, 'policy': 'every_frame', 'queue_size': 2}
+    with in_process(segmenter, domain, **bag) as node:
+        everything = QoSProfile(depth=0, history=HistoryPolicy.KEEP_ALL)
+        images, depths = (
+            node.world.create_publisher(Image, topic, everything) for topic in ('image', 'depth')
+        )
+        node.listen('points')
+        for publisher in (images, depths):
+            node.wait(lambda p=publisher: p.get_subscription_count() > 0)
+        node.infos.publish(calibration(HEIGHT, WIDTH))
+        node.wait(lambda: bool(node.camera._infos))
+        for number in range(1, 41):
+            stamp = header(10**12 + number * 33 * MS)
+            images.publish(message_of(rgb, 'rgb8', stamp))
+            depths.publish(depth_image(stamp, number, HEIGHT, WIDTH))
+        node.wait(lambda: len(node.received['points']) == 40)
+        assert [metres_of(cloud) for cloud in node.received['points']] == [
+            {number} for number in range(1, 41)
         ]
         assert node.errors == []
 

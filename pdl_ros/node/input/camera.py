@@ -126,26 +126,30 @@ class Camera:
             ),
         ]
         if self._depth is not None:
-            self._depth.clear()
-            qos = QoSProfile(
-                reliability=ReliabilityPolicy.BEST_EFFORT,
-                depth=self._depth.capacity if self._every else qos_profile_sensor_data.depth,
-            )
-            topic = self._depth.topic
+            self._subscriptions.append(self._subscribe_to_depth(self._depth))
 
-            def subscribe_to_depth(event_callbacks: Any) -> Any:
-                return self._node.create_subscription(
-                    Image,
-                    topic,
-                    self._receive_depth,
-                    qos,
-                    event_callbacks=event_callbacks,
-                    raw=True,
-                )
-
-            self._subscriptions.append(
-                subscribe_with_events(subscribe_to_depth, self._note_lost_depth)
+    def _subscribe_to_depth(self, depth: DepthImages) -> Any:
+        depth.clear()
+        qos, group = qos_profile_sensor_data, None
+        if self._every:
+            # Where frames have to wait with DDS, so must their depth images.
+            qos = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_ALL)
+            group = _BackpressureGroup(
+                lambda: depth.has_room or not self._frame_queue.full(self.name)
             )
+
+        def subscribe(event_callbacks: Any) -> Any:
+            return self._node.create_subscription(
+                Image,
+                depth.topic,
+                self._receive_depth,
+                qos,
+                callback_group=group,
+                event_callbacks=event_callbacks,
+                raw=True,
+            )
+
+        return subscribe_with_events(subscribe, self._note_lost_depth)
 
     def unsubscribe(self) -> None:
         """Stop receiving."""
@@ -163,6 +167,8 @@ class Camera:
         stamp = nanoseconds(message.header.stamp)
         age = seconds_since(message.header.stamp, self._node.get_clock())
         self.statistics.age = age
+        if self._depth is not None:
+            self._depth.frame_taken(stamp)
         if self._is_too_old(stamp, age, started - received.at, max_age):
             return None
         self._log_encoding(message)

@@ -25,17 +25,21 @@ class DepthImages:
 
     def __init__(self, topic: str, frames_queued: int = 1) -> None:
         self.topic = topic
-        self._images: deque[tuple[int, bytes]] = deque(maxlen=_KEPT + frames_queued)
+        self._capacity = _KEPT + frames_queued
+        self._images: deque[tuple[int, bytes]] = deque(maxlen=self._capacity)
         self._frames: deque[int] = deque(maxlen=_FRAMES + frames_queued)
+        self._served = 0
 
     @property
-    def capacity(self) -> int:
-        """How many depth images are kept."""
-        return self._images.maxlen or 0
+    def has_room(self) -> bool:
+        """Whether another may be added without the loss of one that a frame may still need."""
+        images = self._images.copy()
+        return len(images) < self._capacity or images[0][0] < self._served - ALLOWED
 
     def clear(self) -> None:
         """Forget them."""
         self._images.clear()
+        self._served = 0
         self._frames.clear()
 
     def add(self, raw: bytes) -> None:
@@ -45,6 +49,10 @@ class DepthImages:
     def add_frame(self, stamp: int) -> None:
         """Note the stamp of a frame that came."""
         self._frames.append(stamp)
+
+    def frame_taken(self, stamp: int) -> None:
+        """Note that the frames before this one need no depth any more."""
+        self._served = stamp
 
     def is_to_come(self, stamp: int) -> bool:
         """Tell whether a frame's own depth image is still to come: the newest is earlier, and by
