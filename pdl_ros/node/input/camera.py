@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -20,6 +19,7 @@ from pdl_ros.imaging.compressed import compressed_to_rgb
 from pdl_ros.imaging.raw import to_rgb
 from pdl_ros.node.events import subscribe_with_events
 from pdl_ros.node.input.age_limit import AgeLimit
+from pdl_ros.node.input.backpressure import BackpressureGroup
 from pdl_ros.node.input.depth import DepthImages
 from pdl_ros.node.input.frame import Frame, Received
 from pdl_ros.node.input.frame_queue import FrameQueue
@@ -39,6 +39,8 @@ _READERS: dict[type, tuple[Callable[[bytes], Any], Callable[[Any], np.ndarray]]]
 class Camera:
     """The subscriptions of one camera. Serialized images go to the frame queue; the worker has them
     decoded. `points_wanted` tells whether depth is needed now.
+
+    `topic` is the full name of the topic that images are expected on.
     """
 
     def __init__(
@@ -60,22 +62,19 @@ class Camera:
         self._read, self._to_rgb = _READERS[self._kind]
         self._image = f'{name}/image' if name else 'image'
         self._input = f'{self._image}/compressed' if self._kind is CompressedImage else self._image
-        self._group = _BackpressureGroup(lambda: not frame_queue.full(name))
+        self._group = BackpressureGroup(lambda: not frame_queue.full(name))
         self._infos: deque[tuple[int, CameraInfo]] = deque(maxlen=_CALIBRATIONS)
         self._depth: DepthImages | None = None
+        self._depth_input = f'{name}/depth' if name else 'depth'
         self._depth_wait = settings.depth_wait_ms / 1e3
         if settings.points != 'none':
-            topic = node.resolve_topic_name(f'{name}/depth' if name else 'depth')
+            topic = node.resolve_topic_name(self._depth_input)
             self._depth = DepthImages(topic, settings.queue_size if self._every else 1)
+        self.topic = str(node.resolve_topic_name(self._input))
         self.age_limit = AgeLimit(self.topic)
         self._subscriptions: list[Any] = []
         self._due = 0.0
         self._encoding = ''
-
-    @property
-    def topic(self) -> str:
-        """The full name of the topic that images are expected on."""
-        return str(self._node.resolve_topic_name(self._input))
 
     @property
     def received(self) -> int:
@@ -134,14 +133,14 @@ class Camera:
         if self._every:
             # Where frames have to wait with DDS, so must their depth images.
             qos = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_ALL)
-            group = _BackpressureGroup(
+            group = BackpressureGroup(
                 lambda: depth.has_room or not self._frame_queue.full(self.name)
             )
 
         def subscribe(event_callbacks: Any) -> Any:
             return self._node.create_subscription(
                 Image,
-                depth.topic,
+                self._depth_input,
                 self._receive_depth,
                 qos,
                 callback_group=group,
@@ -270,19 +269,3 @@ class Camera:
         """Return the topic beside the image's, as camera drivers name it."""
         image = str(self._node.resolve_topic_name(self._image))
         return f'{image.rpartition("/")[0]}/camera_info'
-
-
-class _BackpressureGroup(MutuallyExclusiveCallbackGroup):
-    """Leave messages with DDS while there is no room for them: its back-pressure reaches the
-    publisher.
-    """
-
-    def __init__(self, has_room: Callable[[], bool]) -> None:
-        super().__init__()
-        self._has_room = has_room
-
-    def can_execute(self, entity: Any) -> bool:
-        return self._has_room() and super().can_execute(entity)
-
-    def beginning_execution(self, entity: Any) -> bool:
-        return self._has_room() and super().beginning_execution(entity)
