@@ -42,6 +42,7 @@ from pdl_ros.node.rclpy_compat import (
     state_of,
 )
 from pdl_ros.node.supervisor import Supervisor
+from pdl_ros.node.throttle import Throttle
 from pdl_ros.node.worker import Worker
 from pdl_ros.pipeline import Segmenter, default_fusion
 from pdl_ros.runtime.memory import give_freed_memory_back
@@ -191,7 +192,7 @@ class PanopticNode(LifecycleNodeMixin, Node):
                 {c: (camera, self._outputs[c]) for c, camera in self._cameras.items()},
                 self._frame_queue,
                 lambda: self._settings,  # type: ignore[arg-type, return-value]
-                lambda sentence: self.get_logger().error(sentence, throttle_duration_sec=5.0),
+                Throttle(self.get_logger().error),
                 self._worker_failed.trigger,
             )
             self._camera_subscriptions = Subscriptions(

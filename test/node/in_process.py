@@ -47,13 +47,15 @@ def node_settings(**changes: Any) -> NodeSettings:
 class NodeInProcess:
     """One camera of a node, segmented and published, and what its listeners have received."""
 
-    def __init__(self, segmenter: Segmenter | None, domain: int, **changes: Any) -> None:
+    def __init__(
+        self, segmenter: Segmenter | None, domain: int, *remaps: str, **changes: Any
+    ) -> None:
         self.settings = node_settings(**changes)
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain)
-        self.node, self.world = (
-            rclpy.create_node(name, context=self.context) for name in ('panoptic_node', 'world')
-        )
+        arguments = ['--ros-args', *(word for remap in remaps for word in ('-r', remap))]
+        self.node = rclpy.create_node('panoptic_node', context=self.context, cli_args=arguments)
+        self.world = rclpy.create_node('world', context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         for node in (self.node, self.world):
             self.executor.add_node(node)
@@ -133,9 +135,11 @@ class NodeInProcess:
 
 
 @contextlib.contextmanager
-def in_process(segmenter: Segmenter | None, domain: int, **changes: Any) -> Iterator[NodeInProcess]:
+def in_process(
+    segmenter: Segmenter | None, domain: int, *remaps: str, **changes: Any
+) -> Iterator[NodeInProcess]:
     """Run a node's input and output with some parameters; without a segmenter, only its input."""
-    node = NodeInProcess(segmenter, domain, **changes)
+    node = NodeInProcess(segmenter, domain, *remaps, **changes)
     try:
         yield node
     finally:

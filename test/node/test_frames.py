@@ -19,6 +19,7 @@ from pdl_ros.node.input.age_limit import AgeLimit
 from pdl_ros.node.input.depth import DepthImages
 from pdl_ros.node.output import publishers
 from pdl_ros.node.output.point_cloud import POINT
+from pdl_ros.node.throttle import Throttle
 from pdl_ros.pipeline import Segmenter
 
 from .in_process import NodeInProcess, calibration, depth_image, in_process
@@ -188,6 +189,24 @@ def test_a_frame_has_the_camera_info_of_its_own_stamp(domain: int, rgb: np.ndarr
         assert frame.camera_info.k[0] == 200
 
 
+@pytest.mark.parametrize(
+    ('transport', 'remapped', 'expected'),
+    [
+        ('raw', 'image:=/cam/image_raw', '/cam/camera_info'),
+        ('compressed', 'image/compressed:=/cam/image_raw/compressed', '/cam/camera_info'),
+        ('compressed', 'depth:=/cam/depth', '/camera_info'),
+    ],
+)
+def test_camera_info_is_looked_for_beside_the_image_that_is_subscribed_to(
+    domain: int, transport: str, remapped: str, expected: str
+) -> None:
+    arguments = {'transport': transport, 'points': 'dense'}
+    with in_process(None, domain, remapped, **arguments) as node:
+        topics = {s.topic_name for s in node.node.subscriptions}
+        assert expected in topics
+        assert ('/cam/depth' in topics) == remapped.startswith('depth')
+
+
 # --- one verdict ----------------------------------------------------------------------------------
 
 
@@ -288,6 +307,18 @@ def test_a_topic_that_cannot_be_published_keeps_a_frame_from_no_other(
         node.wait(lambda: bool(node.received['timing'] and node.received['instances']))
         assert node.errors == ['~/semantic is not published, MemoryError: no memory']
         assert node.camera.counts == (1, 1, 0)
+
+
+def test_what_one_camera_repeats_hides_nothing_of_another_and_not_its_own_other_errors() -> None:
+    said: list[str] = []
+    throttle = Throttle(said.append, seconds=0.2)
+    sentences = ['/a: no points: x', '/a: frame skipped: y', '/b: no points: z']
+    for sentence in sentences * 3:
+        throttle(sentence)
+    assert said == sentences
+    time.sleep(0.25)
+    throttle('/a: no points: another reason')
+    assert len(said) == 4
 
 
 # --- ages -----------------------------------------------------------------------------------------

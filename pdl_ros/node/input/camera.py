@@ -27,6 +27,7 @@ from pdl_ros.node.input.serialized_image import stamp_of, view_image
 from pdl_ros.node.parameters import NodeSettings
 from pdl_ros.node.stamps import nanoseconds, seconds_since
 from pdl_ros.node.statistics import FrameCounts, Statistics
+from pdl_ros.node.throttle import Throttle
 
 _CALIBRATIONS = 8  # the last ones, for frames that wait
 
@@ -60,8 +61,8 @@ class Camera:
         self._every = settings.policy == 'every_frame'
         self._kind = CompressedImage if settings.transport == 'compressed' else Image
         self._read, self._to_rgb = _READERS[self._kind]
-        self._image = f'{name}/image' if name else 'image'
-        self._input = f'{self._image}/compressed' if self._kind is CompressedImage else self._image
+        image = f'{name}/image' if name else 'image'
+        self._input = f'{image}/compressed' if self._kind is CompressedImage else image
         self._group = BackpressureGroup(lambda: not frame_queue.full(name))
         self._infos: deque[tuple[int, CameraInfo]] = deque(maxlen=_CALIBRATIONS)
         self._depth: DepthImages | None = None
@@ -72,6 +73,7 @@ class Camera:
             self._depth = DepthImages(topic, settings.queue_size if self._every else 1)
         self.topic = str(node.resolve_topic_name(self._input))
         self.age_limit = AgeLimit(self.topic)
+        self._warn_of_age = Throttle(node.get_logger().warning, seconds=30.0, parts=0)
         self._subscriptions: list[Any] = []
         self._due = 0.0
         self._encoding = ''
@@ -195,7 +197,7 @@ class Camera:
         too_old = self.age_limit.is_too_old(stamp, age, waited, max_age)
         self.statistics.too_old += too_old
         if self.age_limit.problem:
-            self._node.get_logger().warning(self.age_limit.problem, throttle_duration_sec=30.0)
+            self._warn_of_age(self.age_limit.problem)
         return too_old
 
     def _camera_info(self, stamp: int) -> CameraInfo | None:
@@ -267,5 +269,4 @@ class Camera:
 
     def _info_topic(self) -> str:
         """Return the topic beside the image's, as camera drivers name it."""
-        image = str(self._node.resolve_topic_name(self._image))
-        return f'{image.rpartition("/")[0]}/camera_info'
+        return f'{self.topic.removesuffix("/compressed").rpartition("/")[0]}/camera_info'
