@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import rclpy
 from rclpy.context import Context
-from rclpy.node import Node
-from std_msgs.msg import Header
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from pdl_ros.labels import LabelSet
-from pdl_ros.node.output.label_info import advertise_label_info
+from pdl_ros.msg import LabelInfo
+from pdl_ros.node.output.label_info import LabelInfoPublishers
 from pdl_ros.node.statistics import Statistics
 
-
-@pytest.fixture
-def node(domain: int) -> Iterator[Node]:
-    context = Context()
-    rclpy.init(context=context, domain_id=domain)
-    node = rclpy.create_node('panoptic_node', context=context)
-    yield node
-    node.destroy_node()
-    rclpy.try_shutdown(context=context)
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 @pytest.mark.parametrize(
@@ -34,24 +25,33 @@ def node(domain: int) -> Iterator[Node]:
     ],
 )
 def test_each_camera_has_its_labels_beside_its_images_in_its_frame(
-    node: Node, cameras: tuple[str, ...], expected: dict[str, str]
+    domain: int, cameras: tuple[str, ...], expected: dict[str, str]
 ) -> None:
+    context, labels = Context(), LabelSet.load('camvid')
+    rclpy.init(context=context, domain_id=domain)
+    executor = SingleThreadedExecutor(context=context)
+    node = rclpy.create_node('panoptic_node', context=context)
+    executor.add_node(node)
     statistics = {name: Statistics() for name in cameras}
-    publishers = [
-        (publisher, make)
-        for publisher, make in advertise_label_info(node, statistics)
-        if 'detections' not in publisher.topic_name
-    ]
-    labels, header = LabelSet.load('camvid'), Header()
-    header.stamp.sec = 7
-    for _, make in publishers:
-        assert make(labels, header).header.frame_id == '', 'before the first frame'
+    publishers = LabelInfoPublishers(node, labels, statistics)
     for name in cameras:
         statistics[name].published(f'{name}/seen'.lstrip('/'), 1.0, 0.1)
-    made = {p.topic_name: make(labels, header) for p, make in publishers}
-    assert {topic: info.header.frame_id for topic, info in made.items()} == {
-        f'/panoptic_node/{folder}label_info': frame_id for folder, frame_id in expected.items()
-    }
-    for info in made.values():
-        assert info.header.stamp.sec == 7
+    publishers.publish()
+    heard: dict[str, LabelInfo] = {}
+    for folder in ('', 'front/', 'left/'):  # who come late
+        node.create_subscription(
+            LabelInfo,
+            f'~/{folder}label_info',
+            lambda info, f=folder: heard.update({f: info}),
+            LATCHED,
+        )
+    while len(heard) < len(expected):
+        executor.spin_once()
+    assert {folder: info.header.frame_id for folder, info in heard.items()} == expected
+    for info in heard.values():
         assert info.class_names == [c.name for c in labels.classes]
+    publishers.close()
+    assert not [p for p in node.publishers if 'label_info' in p.topic_name]
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
