@@ -21,7 +21,7 @@ from pdl_ros.node.events import subscribe_with_events
 from pdl_ros.node.input.age_limit import AgeLimit
 from pdl_ros.node.input.backpressure import BackpressureGroup
 from pdl_ros.node.input.depth import DepthImages
-from pdl_ros.node.input.frame import Frame, Received
+from pdl_ros.node.input.frame import Frame, Received, camera_info_topic
 from pdl_ros.node.input.frame_queue import FrameQueue
 from pdl_ros.node.input.serialized_image import stamp_of, view_image
 from pdl_ros.node.parameters import NodeSettings
@@ -123,7 +123,10 @@ class Camera:
         self._subscriptions = [
             subscribe_with_events(subscribe_to_images, self._note_lost, on_incompatible),
             self._node.create_subscription(
-                CameraInfo, self._info_topic(), self._receive_info, qos_profile_sensor_data
+                CameraInfo,
+                camera_info_topic(self.topic),
+                self._receive_info,
+                qos_profile_sensor_data,
             ),
         ]
         if self._depth is not None:
@@ -266,7 +269,3 @@ class Camera:
 
     def _note_lost_depth(self, count: int) -> None:
         self.statistics.lost_depth += count
-
-    def _info_topic(self) -> str:
-        """Return the topic beside the image's, as camera drivers name it."""
-        return f'{self.topic.removesuffix("/compressed").rpartition("/")[0]}/camera_info'

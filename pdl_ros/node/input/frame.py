@@ -41,3 +41,8 @@ class Frame(NamedTuple):
     camera_info: CameraInfo | None = None
     depth: ImageView | Image | None = None
     no_depth: str = ''
+
+
+def camera_info_topic(image: str) -> str:
+    """Return the topic beside an image's full name, raw or compressed, as drivers name it."""
+    return f'{image.removesuffix("/compressed").rpartition("/")[0]}/camera_info'

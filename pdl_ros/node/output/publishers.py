@@ -21,7 +21,7 @@ from pdl_ros.imaging.masks import coco_masks
 from pdl_ros.labels import LabelSet
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
 from pdl_ros.node.events import publisher_events
-from pdl_ros.node.input.frame import Frame
+from pdl_ros.node.input.frame import Frame, camera_info_topic
 from pdl_ros.node.input.geometry import image_size, is_rectified
 from pdl_ros.node.output import messages
 from pdl_ros.node.output.detections import detections, have_vision_msgs
@@ -254,7 +254,7 @@ class CameraPublishers:
         if depth is None:
             raise PdlError(frame.no_depth or 'nobody listened when the frame came.')
         if info is None:
-            raise PdlError('camera_info has not arrived beside the image.')
+            raise PdlError(f'camera_info has not arrived on {camera_info_topic(frame.topic)}.')
         self._log_lens(frame.topic, info)
         maps = result.semantic.numpy(), result.instance.numpy()
         return self._cloud.fill(depth, info, frame.rgb, *maps, depth.header)
