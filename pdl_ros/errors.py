@@ -13,6 +13,15 @@ class PdlError(Exception):
     """
 
 
+def in_words(error: BaseException) -> str:
+    """Return an error in one line: the sentence of a PdlError; of others their kind and first line
+    (CUDA's advice for developers takes several).
+    """
+    if isinstance(error, PdlError):
+        return str(error)
+    return f'{type(error).__name__}: {str(error).partition(chr(10))[0]}'
+
+
 def require(holds: bool, sentence: str) -> None:
     """Raise PdlError with the sentence unless the condition holds."""
     if not holds:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from pdl_ros.errors import PdlError
+from pdl_ros.errors import PdlError, in_words
 from pdl_ros.fusion import PanopticResult
 from pdl_ros.node.input.camera import Camera
 from pdl_ros.node.input.frame import Frame, Received
@@ -110,7 +110,7 @@ class Worker:
             work()
         except BaseException as error:
             if not self._abandoned.is_set():
-                self._failure = self._failure or _in_words(error)
+                self._failure = self._failure or in_words(error)
                 self._abandon()
                 self._on_failure()
 
@@ -250,7 +250,7 @@ class Worker:
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= _TOO_MANY:
             raise RuntimeError(
-                f'{_TOO_MANY} frames in a row failed, the last with {_in_words(error)}'
+                f'{_TOO_MANY} frames in a row failed, the last with {in_words(error)}'
             )
 
     def _recover(self) -> None:
@@ -261,8 +261,7 @@ class Worker:
         """Tell of a frame that is lost; whatever it did, the next one is segmented."""
         if self._abandoned.is_set():
             return
-        said = str(error) if isinstance(error, PdlError) else _in_words(error)
-        sentence = f'{camera.topic}: frame skipped: {said}'
+        sentence = f'{camera.topic}: frame skipped: {in_words(error)}'
         camera.statistics.failed(time.perf_counter(), sentence)
         self._log_error(sentence)
 
@@ -279,8 +278,3 @@ def _checked(batch: list[_Job], segmented: Segmented) -> Segmented:
 def _is_out_of_memory(error: Exception) -> bool:
     said = str(error).lower()
     return isinstance(error, MemoryError) or 'out of memory' in said or 'allocate' in said
-
-
-def _in_words(error: BaseException) -> str:
-    """Return an error in one line: CUDA's advice for developers takes several."""
-    return f'{type(error).__name__}: {str(error).partition(chr(10))[0]}'

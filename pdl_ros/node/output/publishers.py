@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
-from pdl_ros.errors import PdlError, require
+from pdl_ros.errors import PdlError, in_words, require
 from pdl_ros.fusion import PanopticResult
 from pdl_ros.imaging.masks import coco_masks
 from pdl_ros.labels import LabelSet
@@ -172,7 +172,7 @@ class CameraPublishers:
         try:
             publisher.publish(message)
         except Exception as error:
-            return [f'{self._prefix}{name} is not published, {type(error).__name__}: {error}']
+            return [f'{self._prefix}{name} is not published, {in_words(error)}']
         return []
 
     def _track(self, frame: Frame, result: PanopticResult) -> Tracks:
@@ -231,8 +231,7 @@ class CameraPublishers:
             try:
                 message = make(frame, result)
             except Exception as error:
-                kind = '' if isinstance(error, PdlError) else f'{type(error).__name__}: '
-                wrong.append(f'{frame.topic}: no {name}: {kind}{error}')
+                wrong.append(f'{frame.topic}: no {name}: {in_words(error)}')
             else:
                 yield name, message
 
