@@ -122,5 +122,5 @@ def test_a_cut_jpeg_is_found_although_its_thumbnail_is_whole(tmp_path, picture):
     whole.write_bytes(headed)
     cut.write_bytes(headed[:-300])
     assert open_source(str(whole)).length == 1
-    with pytest.raises(PdlError, match='stop before the end'):
+    with pytest.raises(PdlError, match='image file is truncated'):
         open_source(str(cut))
