@@ -30,16 +30,18 @@ def compressed_to_rgb(message: CompressedPicture, max_pixels: int = MAX_PIXELS) 
     (`jpeg`, `png`) or nothing: which of the two it is, and the order of its channels, is what the
     file says. Of 16 bits the upper 8 are kept, transparency is dropped, a mark that a viewer should
     rotate the picture is ignored. Raises PdlError for anything else, for more than `max_pixels`
-    pixels, before memory is taken for them, and for a file that was cut short. The pixels must not
-    be written to.
+    pixels, before memory is taken for them, and for a file that was cut short.
     """
     pattern = _mosaic(message.format)
     data = bytes(message.data)
     if not data.startswith((JPEG, PNG)):
         raise PdlError(_not_an_image(message.format, data))
     # A camera frame stays as the camera sent it, or it no longer fits its camera_info.
-    image = decode(data, 'The compressed image', max_pixels)
-    return demosaic(grey_of(image), pattern) if pattern else rgb_of(image)
+    try:
+        image = decode(data, 'The compressed image', max_pixels)
+        return demosaic(grey_of(image), pattern) if pattern else rgb_of(image)
+    except MemoryError:
+        raise MemoryError('The compressed image does not fit into memory.') from None
 
 
 def _mosaic(text: str) -> str:

@@ -2,8 +2,7 @@
 
 Pillow decodes, not OpenCV: it tells the size before it takes memory, raises where data are missing
 instead of filling them up with grey, and writes nothing to stderr. The pixels are the same, and so
-is the time: 1.0 instead of 1.6 ms for a JPEG of 640x480, 7.1 instead of 6.2 ms for one of
-1920x1080.
+is the time: 1.2 instead of 1.7 ms for a JPEG of 640x480, 68 instead of 73 ms for one of 4000x3000.
 """
 
 from __future__ import annotations
@@ -49,6 +48,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_STRIP = 64
 _MOST_READS = 100_000
 _MOST_SCANS = 100
 
@@ -106,13 +106,20 @@ def turned(image: Image.Image) -> Image.Image:
 
 
 def rgb_of(image: Image.Image) -> np.ndarray:
-    """Return the (H, W, 3) uint8 RGB pixels of a picture; they must not be written to.
+    """Return the (H, W, 3) uint8 RGB pixels of a picture.
 
     Of 16 bits the upper 8 are kept, transparency is dropped, colour profiles are ignored.
     """
     if is_deep_grey(image):
         return grey_of(image)[..., None].repeat(3, 2)
-    return np.asarray(image if image.mode == 'RGB' else image.convert('RGB'))
+    image = image if image.mode == 'RGB' else image.convert('RGB')
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    # All at once Pillow would copy them twice: 36 instead of 9 ms for 12 megapixels.
+    for top in range(0, height, _STRIP):
+        bottom = min(top + _STRIP, height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return pixels
 
 
 def grey_of(image: Image.Image) -> np.ndarray:

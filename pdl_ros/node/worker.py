@@ -219,6 +219,7 @@ class Worker:
                                 job.camera, job.frame, result, stages, job.demanded, job.settings,
                                 len(batch),
                             )  # fmt: skip
+                        job.camera.memory.frame_done(job.frame.rgb.size)
                     except Exception as error:
                         self._fail(job.camera, error)
             self._room.release()
@@ -250,6 +251,7 @@ class Worker:
         sentence = f'{camera.topic}: frame skipped: {said}'
         camera.statistics.failed(time.perf_counter(), sentence)
         self._log_error(sentence)
+        camera.memory.frame_done(0)
 
 
 def _checked(batch: list[_Job], segmented: Segmented) -> Segmented:

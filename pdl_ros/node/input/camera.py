@@ -23,12 +23,13 @@ from pdl_ros.node.input.frame_queue import FrameQueue
 from pdl_ros.node.input.serialized_image import ImageView, view_image
 from pdl_ros.node.parameters import NodeSettings
 from pdl_ros.node.statistics import Statistics
+from pdl_ros.runtime.memory import FrameMemory
 
 _DEPTHS = 8  # depth images that wait for their frame
 _DEPTH_SLOP = 50_000_000  # nanoseconds between a frame and its depth image
 
 
-_READERS: dict[type, tuple[Callable[[bytes], Any], Callable[[Any], np.ndarray]]] = {
+_READERS: dict[type, tuple[Callable[[bytes], Any], Callable[[Any, int], np.ndarray]]] = {
     Image: (view_image, to_rgb),
     CompressedImage: (lambda raw: deserialize_message(raw, CompressedImage), compressed_to_rgb),
 }
@@ -66,6 +67,8 @@ class Camera:
         self.geometry = settings.geometry()
         self.camera_info: CameraInfo | None = None
         self.rate_limit = settings.rate_limit
+        self.memory = FrameMemory()
+        self._max_pixels = settings.max_image_pixels
         self._node, self._frame_queue = node, frame_queue
         self._every = settings.policy == 'every_frame'
         self._kind = CompressedImage if settings.transport == 'compressed' else Image
@@ -142,7 +145,7 @@ class Camera:
             self.statistics.too_old += 1
             return None
         self._log_encoding(message)
-        rgb = self.geometry.apply(self._to_rgb(message))
+        rgb = self.geometry.apply(self._to_rgb(message, self._max_pixels))
         return Frame(rgb, message.header, received.at, started, time.perf_counter())
 
     def _log_encoding(self, message: Any) -> None:
