@@ -237,7 +237,7 @@ def _pack(colors: np.ndarray) -> np.ndarray:
 def _to_width(image: np.ndarray, width: int) -> np.ndarray:
     height = max(round(image.shape[0] * width / image.shape[1]), 1)
     shrinks = width < image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST  # enlarged labels stay crisp
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST_EXACT  # enlarged labels stay crisp
     return cv2.resize(image, (width, height), interpolation=method)
 
 
