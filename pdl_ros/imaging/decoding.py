@@ -39,14 +39,14 @@ _READERS: dict[bytes, type[ImageFile]] = {
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
 _ORIENTATION = 0x0112  # the EXIF tag that says how a viewer shall turn the picture
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_TURNS = {  # by its value: whether to transpose the picture, then turn rows and columns around
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
 }
 _STRIP = 64
 _MOST_READS = 100_000
@@ -99,10 +99,12 @@ def is_turned(image: Image.Image) -> bool:
     return _orientation(image) in _TURNS
 
 
-def turned(image: Image.Image) -> Image.Image:
-    """Return a picture the way that its EXIF data ask viewers to show it."""
-    turn = _TURNS.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
+def turned(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Return the (H, W, ...) pixels of a picture as its EXIF data ask viewers to show it."""
+    transpose, rows, columns = _TURNS.get(_orientation(image), (False, False, False))
+    pixels = pixels.swapaxes(0, 1) if transpose else pixels
+    pixels = pixels[::-1] if rows else pixels
+    return np.ascontiguousarray(pixels[:, ::-1] if columns else pixels)
 
 
 def rgb_of(image: Image.Image) -> np.ndarray:
@@ -170,5 +172,6 @@ def _check_scans(jpeg: bytes, name: str) -> None:
 
 def _orientation(image: Image.Image) -> int:
     with suppress(Exception):  # broken EXIF data ask for nothing
-        return int(image.getexif().get(_ORIENTATION, 1))
+        if image.format != 'TIFF':  # which Pillow itself has turned
+            return int(image.getexif().get(_ORIENTATION, 1))
     return 1

@@ -35,15 +35,16 @@ def read_rgb(path: Path) -> np.ndarray:
 
     Raises PdlError for what is no image, is damaged, or was cut short.
     """
-    return rgb_of(turned(_read(path)))
+    image = _read(path)
+    return turned(rgb_of(image), image)
 
 
 def read_samples(path: Path) -> np.ndarray:
     """Read an image file without a change of its samples, turned like `read_rgb`: a one-channel
     16-bit PNG is (H, W) uint16, anything else uint8.
     """
-    image = turned(_read(path))
-    samples = np.asarray(image)
+    image = _read(path)
+    samples = turned(np.asarray(image), image)
     return samples.astype(np.uint16) if is_deep_grey(image) else samples
 
 

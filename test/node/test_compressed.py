@@ -201,6 +201,13 @@ def test_a_large_camera_is_told_the_limit_it_may_raise(scene: np.ndarray) -> Non
         compressed_to_rgb(message, max_pixels=48 * 80 - 1)
 
 
+def test_a_raw_image_is_bounded_too(scene: np.ndarray) -> None:
+    raw = Image(height=48, width=80, encoding='rgb8', step=240, data=scene.tobytes())
+    np.testing.assert_array_equal(to_rgb(raw, max_pixels=48 * 80), scene)
+    with pytest.raises(PdlError, match=r'says that it is 80x48; .* max_image_pixels'):
+        to_rgb(raw, max_pixels=48 * 80 - 1)
+
+
 @settings(max_examples=300)
 @given(
     data=st.sampled_from([FRAME, png(np.arange(48, dtype=np.uint8).reshape(4, 4, 3), COLOR)]),
