@@ -51,6 +51,7 @@ setup(
         'numba>=0.59',
         'numpy',
         'opencv-python-headless<5',
+        'pillow>=9.3',
         'PyYAML',
         'rich',
         'safetensors',

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
@@ -20,6 +21,8 @@ from pdl_ros.runtime.thread_pool import num_threads, parallel_for
 
 CONTOUR_COLOR = (255, 255, 255)
 _GOLDEN = 0.618034  # steps of this part of a circle keep any few neighbours apart
+_SHADES = 40  # of a class; the next instance begins anew
+_APART = 26  # of 255: two colours that are told apart at a glance
 _STRIP = 32  # rows that a core draws at a time
 _GLANCE = 64  # pixels that are looked at together
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -192,12 +195,53 @@ def _class_table(label_set: LabelSet) -> np.ndarray:
     """Return the packed colour of every label value: class colours, and their shades for things."""
     class_id, instance, thing = _columns(label_set)
     colors = label_set.colors[class_id]
-    hls = cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2HLS)[0]
-    # Lightness steps by the golden ratio, and hue a little: ids in a row are never alike.
-    hls[:, 0] = (hls[:, 0] + 36 * (instance * _GOLDEN**2 % 1 - 0.5)) % 360
-    hls[:, 1] = 0.28 + 0.47 * (instance * _GOLDEN % 1)
-    shades = np.rint(255 * cv2.cvtColor(hls[None], cv2.COLOR_HLS2RGB)[0]).astype(np.uint8)
-    return _pack(np.where((thing & (instance > 0))[:, None], shades, colors))
+    shades = np.zeros((256, _SHADES, 3), np.uint8)
+    for c in label_set.thing_ids:
+        shades[c] = _shades(label_set.colors[c], label_set.colors)
+    counted = thing & (instance > 0)
+    colors[counted] = shades[class_id[counted], (instance[counted] - 1) % _SHADES]
+    return _pack(colors)
+
+
+def _shades(color: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """Return the (_SHADES, 3) uint8 colours of the instances of a class of that colour, itself
+    first.
+
+    Each is nearer to it than to any other of `colors`, those of all classes and of void; far from
+    the two before it, and as far as then may be from all others.
+    """
+    shades = _candidates(color.astype(np.float32))
+    others = colors[(colors != color).any(1)]
+    shades = shades[cdist(shades, color[None])[:, 0] < cdist(shades, others).min(1)]
+    chosen, nearest = [0], np.full(len(shades), np.inf)
+    for place in range(1, _SHADES):
+        nearest = np.minimum(nearest, _apart(shades, shades[chosen[-1]]))
+        # In a ring: after the last shade comes the first.
+        ring = [i % _SHADES for i in (place - 2, place - 1, place + 1, place + 2) if i >= 0]
+        beside = np.min([_apart(shades, shades[chosen[i]]) for i in ring if i < place], 0)
+        apart = beside >= min(_APART, beside.max())
+        chosen.append(int(np.where(apart, nearest, -1).argmax()))
+    return shades[chosen].astype(np.uint8)
+
+
+def _candidates(color: np.ndarray) -> np.ndarray:
+    """Return (N, 3) colours that look like a colour, itself first: darker and lighter ones of about
+    its hue, and what lies around it, because grey has no hue.
+    """
+    hue, _, saturation = cv2.cvtColor(color[None, None] / 255, cv2.COLOR_RGB2HLS)[0, 0]
+    hues, lights, strengths = np.linspace(-20, 20, 5), np.linspace(0.15, 0.85, 20), (1, 0.8, 0.6)
+    hls = np.stack(np.meshgrid((hue + hues) % 360, lights, saturation * np.array(strengths)), -1)
+    like = 255 * cv2.cvtColor(hls.reshape(-1, 1, 3).astype(np.float32), cv2.COLOR_HLS2RGB)[:, 0]
+    steps = np.linspace(-36, 36, 9)
+    around = color + np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 3)
+    rounded = np.clip(np.rint(np.concatenate([color[None], like, around])), 0, 255)
+    return rounded.astype(np.float32)
+
+
+def _apart(colors: np.ndarray, color: np.ndarray) -> np.ndarray:
+    """Return how far (N, 3) colours are from one, in the channel in which they differ most."""
+    apart: np.ndarray = np.abs(colors - color).max(1)
+    return apart
 
 
 @lru_cache(maxsize=16)
@@ -237,7 +281,7 @@ def _pack(colors: np.ndarray) -> np.ndarray:
 def _to_width(image: np.ndarray, width: int) -> np.ndarray:
     height = max(round(image.shape[0] * width / image.shape[1]), 1)
     shrinks = width < image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST  # enlarged labels stay crisp
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST_EXACT  # enlarged labels stay crisp
     return cv2.resize(image, (width, height), interpolation=method)
 
 

@@ -227,8 +227,9 @@ def _frame(segmenter: Segmenter, sample: Sample, names: dict[int, int]) -> Frame
 
 
 def _things(sample: Sample, label_set: LabelSet) -> dict[int, int]:
-    """Return the segment ids of the things, as their own names."""
-    return {s.id: s.id for s in sample.segments if s.class_id in label_set.thing_ids}
+    """Return the segment ids of the things, as their own names; a crowd region is no thing."""
+    things = label_set.thing_ids
+    return {s.id: s.id for s in sample.segments if s.class_id in things and not s.is_crowd}
 
 
 def _thing_ids(result: PanopticResult) -> np.ndarray:

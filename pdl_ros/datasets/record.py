@@ -43,9 +43,24 @@ class PanopticDataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
-def segments_of(panoptic: np.ndarray, label_divisor: int) -> tuple[Segment, ...]:
-    """List the segments of a (H, W) map of ``class_id * label_divisor + instance_id`` (65535 =
-    void).
+def without_stuff_numbers(panoptic: np.ndarray, label_set: LabelSet) -> np.ndarray:
+    """Return a (H, W) map of ``class_id * label_divisor + number`` (65535 = void) as int32, with
+    one value for each stuff class: stuff is not counted, whatever numbers a labelling tool gave it.
     """
-    ids = np.unique(panoptic)
-    return tuple(Segment(int(i), int(i) // label_divisor) for i in ids if i != PANOPTIC_VOID)
+    panoptic = panoptic.astype(np.int32)
+    class_id = panoptic // label_set.label_divisor
+    stuff = np.isin(class_id, label_set.thing_ids, invert=True) & (panoptic != PANOPTIC_VOID)
+    return np.where(stuff, class_id * label_set.label_divisor, panoptic)
+
+
+def segments_of(panoptic: np.ndarray, label_set: LabelSet) -> tuple[Segment, ...]:
+    """List the segments of a (H, W) map of ``class_id * label_divisor + number`` (65535 = void).
+
+    A thing with number 0 is a crowd region, as Cityscapes has it: things that nobody told apart.
+    """
+    ids = [int(i) for i in np.unique(panoptic) if i != PANOPTIC_VOID]
+    parts = [divmod(i, label_set.label_divisor) for i in ids]
+    return tuple(
+        Segment(i, class_id, number == 0 and class_id in label_set.thing_ids)
+        for i, (class_id, number) in zip(ids, parts, strict=True)
+    )

@@ -10,16 +10,14 @@ from torch import Tensor
 
 from pdl_ros.fusion import reference
 from pdl_ros.fusion.result import PanopticResult
-from pdl_ros.fusion.sampling import Axis, sampling_axes
+from pdl_ros.fusion.sampling import Grids, sampling_grids
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.labels import LabelSet
 from pdl_ros.network.heads import HeadOutputs
 
-FuseFrame = Callable[
-    [Tensor, Tensor, Tensor, tuple[Axis, Axis], LabelSet, FusionSettings], PanopticResult
-]
-"""Semantic logits (C, h, w), heatmap (1, h, w) and offset (2, h, w) of a frame, and where output
-pixels sample them -> its result.
+FuseFrame = Callable[[Tensor, Tensor, Tensor, Grids, LabelSet, FusionSettings], PanopticResult]
+"""Semantic logits (C, h, w), heatmap (1, h, w) and offset (2, h, w) of a frame, and where they are
+sampled -> its result.
 """
 
 
@@ -85,12 +83,12 @@ def fuse_each(
     size: tuple[int, int],
     valid: tuple[int, int] | None = None,
 ) -> list[PanopticResult]:
-    """Fuse each frame by one of the implementations: the `fuse_frame` of `plain`, `fuse_cpu` or
+    """Fuse each frame by one of the implementations: the `fuse_frame` of `reference`, `fuse_cpu` or
     `fuse_triton`.
     """
-    axes = sampling_axes(heads, size, valid, settings.align_corners)
+    grids = sampling_grids(heads, size, valid, settings.align_corners, settings.rescale)
     return [
-        fuse_frame(logits, heatmap, offset, axes, label_set, settings)
+        fuse_frame(logits, heatmap, offset, grids, label_set, settings)
         for logits, heatmap, offset in zip(*heads[:3], strict=True)
     ]
 

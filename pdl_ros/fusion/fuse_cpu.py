@@ -12,7 +12,7 @@ from pdl_ros.fusion.centers_cpu import find_centers, sample_points
 from pdl_ros.fusion.grouping_cpu import nearby_centers
 from pdl_ros.fusion.pixels_cpu import segment_strip
 from pdl_ros.fusion.result import PanopticResult
-from pdl_ros.fusion.sampling import Axis
+from pdl_ros.fusion.sampling import Grids
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.fusion.tables import PROBABILITY_UNIT, Counts, tabulate, thing_classes
 from pdl_ros.fusion.views import axis_view, head_view
@@ -25,20 +25,23 @@ def fuse_frame(
     semantic_head: Tensor,
     center_heatmap: Tensor,
     offset_head: Tensor,
-    axes: tuple[Axis, Axis],
+    grids: Grids,
     label_set: LabelSet,
     settings: FusionSettings,
 ) -> PanopticResult:
     """Do for one frame what `fuse` promises, on all cores."""
     logits, heatmap, offset = map(head_view, (semantic_head, center_heatmap, offset_head))
-    down, along = axis_view(axes[0]), axis_view(axes[1])
+    axes = grids.output
+    (down, along), grid = map(axis_view, axes), tuple(map(axis_view, grids.centers))
     size, workers = (len(down.lower), len(along.lower)), num_threads()
     strips = -(-size[0] // TILE_ROWS)
     scaled = settings.scaled(axes[0].scale, axes[1].scale)
     scale = tuple(np.float32(axis.scale if settings.rescale else 1) for axis in axes)
-    centers, heights = find_centers(
-        heatmap, down, along, settings.center_threshold, scaled.nms_kernel, settings.top_k, workers
-    )
+    peaks, heights = find_centers(
+        heatmap, grid[0], grid[1], settings.center_threshold, scaled.nms_kernel, settings.top_k,
+        workers,
+    )  # fmt: skip
+    centers = grids.to_output(torch.from_numpy(peaks)).numpy()
     nearby = nearby_centers(centers, *size, workers)
     class_of_thing, thing_index = thing_classes(label_set, torch.device('cpu'))
     things, index = len(class_of_thing), thing_index.numpy()
@@ -80,7 +83,7 @@ def _sum(tallies: list[Tally], centers: np.ndarray, heights: np.ndarray) -> Coun
         votes=torch.from_numpy(votes.sum(0)),
         probability=torch.from_numpy(probability.sum(0) / PROBABILITY_UNIT),
         box=torch.from_numpy(box),
-        center=torch.from_numpy(centers[:, ::-1].astype(np.float32)),
+        center=torch.from_numpy(centers[:, ::-1].copy()),
         objectness=torch.from_numpy(heights),
         area=torch.from_numpy(area.sum(0)),
     )

@@ -17,7 +17,7 @@ from pdl_ros.fusion.result import PanopticResult
 from pdl_ros.fusion.sampling import (
     LEAST_EVIDENCE,
     NO_EVIDENCE,
-    Axis,
+    Grids,
     sample,
     usable,
 )
@@ -29,7 +29,9 @@ _BLOCK = 512
 
 
 class _Centers(NamedTuple):
-    """K slots, of which the first `used` are centres: (K, 2) int64 (y, x), (K,) float32 heights."""
+    """K slots, of which the first `used` are centres on their grid: (K, 2) int64 (y, x), (K,)
+    float32 heights.
+    """
 
     at: Tensor
     height: Tensor
@@ -40,15 +42,18 @@ def fuse_frame(
     logits: Tensor,
     heatmap: Tensor,
     offset: Tensor,
-    axes: tuple[Axis, Axis],
+    grids: Grids,
     label_set: LabelSet,
     settings: FusionSettings,
 ) -> PanopticResult:
     """Do for one frame what `fuse` promises, on the device of the heads."""
-    device, size = logits.device, (len(axes[0].lower), len(axes[1].lower))
+    device, axes = logits.device, grids.output
+    size = len(axes[0].lower), len(axes[1].lower)
     scaled = settings.scaled(axes[0].scale, axes[1].scale)
-    heat = sample(usable(heatmap, 0.0), axes)[0]
-    centers = _find_centers(heat, settings.center_threshold, scaled.nms_kernel, settings.top_k)
+    heat = usable(heatmap, 0.0)
+    sought = sample(heat, grids.centers)[0]
+    centers = _find_centers(sought, settings.center_threshold, scaled.nms_kernel, settings.top_k)
+    at = grids.to_output(centers.at)
     class_of_thing, thing_index = thing_classes(label_set, device)
     things = len(class_of_thing)
     slots, pixels = len(centers.at), size[0] * size[1]
@@ -61,7 +66,7 @@ def fuse_frame(
     moment = torch.zeros((slots, 2), dtype=torch.int64, device=device)
     ways = [t.int() if t.dtype == torch.int64 else t for axis in axes for t in axis[:3]]
     scale = [axis.scale if settings.rescale else 1.0 for axis in axes]
-    center_y, center_x = centers.at.float().unbind(1)
+    center_y, center_x = at.unbind(1)
     # One program a block; without fusing a product with its sum, as the definition rounds both.
     grid, exact = (-(-pixels // _BLOCK),), {'BLOCK': _BLOCK, 'enable_fp_fusion': False}
     classify_and_group[grid](
@@ -79,13 +84,13 @@ def fuse_frame(
     objectness = centers.height
     if settings.objectness == 'mask_centroid':
         y, x = (moment // votes.sum(1, keepdim=True).clamp(min=1)).unbind(1)
-        objectness = heat[y, x]
+        objectness = sample(heat, axes)[0, y, x]
     ends = torch.cat([box[:, :2], box[:, 2:] + 1], 1)
     counts = Counts(
         votes.long(),
         probability.double() / PROBABILITY_UNIT,
         ends,
-        centers.at.flip(1).float(),
+        at.flip(1),
         objectness,
         area,
     )

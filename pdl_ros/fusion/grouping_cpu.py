@@ -35,9 +35,9 @@ class Centers(NamedTuple):
 
 
 def nearby_centers(centers: np.ndarray, height: int, width: int, workers: int) -> Centers:
-    """Prepare the (K, 2) int64 (y, x) centres of an image for quick look-up."""
+    """Prepare the (K, 2) float32 (y, x) centres of an image for quick look-up."""
     rows, columns = (-(-edge // CELL) + 2 * MARGIN for edge in (height, width))
-    y, x = (column.astype(np.float32) for column in centers.T)
+    y, x = (column.copy() for column in centers.T)
     nearby = np.empty((rows, columns, MOST_NEARBY), np.int32)
     own = np.empty(len(centers), np.float32)
     found = Centers(y, x, own, np.zeros((rows, columns), np.int32), nearby)

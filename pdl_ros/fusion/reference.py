@@ -13,7 +13,7 @@ from pdl_ros.fusion.centers import find_centers
 from pdl_ros.fusion.classes import classify
 from pdl_ros.fusion.grouping import group_pixels
 from pdl_ros.fusion.result import PanopticResult, SegmentTable
-from pdl_ros.fusion.sampling import NO_EVIDENCE, Axis, sample, usable
+from pdl_ros.fusion.sampling import NO_EVIDENCE, Grids, sample, usable
 from pdl_ros.fusion.scores import score_instances
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.fusion.voting import majority_vote, number_within_class
@@ -25,19 +25,22 @@ def fuse_frame(
     semantic_head: Tensor,
     center_heatmap: Tensor,
     offset_head: Tensor,
-    axes: tuple[Axis, Axis],
+    grids: Grids,
     label_set: LabelSet,
     settings: FusionSettings,
 ) -> PanopticResult:
     """Do for one frame what `fuse` promises, one readable step after the other.
 
-    All steps run at the output size, on the device of the heads. Section 3.3 of the paper; ties and
-    limits are those of the published PyTorch code.
+    All steps run at the output size, on the device of the heads; only centres are sought on a finer
+    grid where that is too coarse. Section 3.3 of the paper; ties and limits are those of the
+    published PyTorch code.
     """
+    axes = grids.output
     scale_y, scale_x = (axis.scale if settings.rescale else 1.0 for axis in axes)
     scaled = settings.scaled(axes[0].scale, axes[1].scale)
     logits = sample(usable(semantic_head, NO_EVIDENCE), axes)
-    heatmap = sample(usable(center_heatmap, 0.0), axes)[0]
+    heat = usable(center_heatmap, 0.0)
+    heatmap, sought = (sample(heat, way)[0] for way in (axes, grids.centers))
     offset = sample(usable(offset_head, math.nan), axes)
     offset = offset * offset.new_tensor([scale_y, scale_x]).view(2, 1, 1)
 
@@ -45,12 +48,13 @@ def fuse_frame(
     is_thing = torch.zeros(256, dtype=torch.bool, device=semantic.device)
     is_thing[list(label_set.thing_ids)] = True
     pixels = torch.nonzero(is_thing[semantic])
-    centers = find_centers(heatmap, settings.center_threshold, scaled.nms_kernel, settings.top_k)
+    peaks = find_centers(sought, settings.center_threshold, scaled.nms_kernel, settings.top_k)
+    centers, heights = grids.to_output(peaks), sought[peaks.unbind(1)]
     nearest = group_pixels(centers, offset, pixels)
     grouped = nearest > 0  # things without a centre or an offset stay void
     pixels, nearest = pixels[grouped], nearest[grouped]
     things, running, panoptic_ids = _thing_rows(
-        pixels, nearest, centers, semantic, logits, heatmap, label_set, settings
+        pixels, nearest, centers, heights, semantic, logits, heatmap, label_set, settings
     )
     stuff, stuff_ids = _stuff_rows(semantic, is_thing, scaled.stuff_area, label_set)
 
@@ -67,6 +71,7 @@ def _thing_rows(
     pixels: Tensor,
     nearest: Tensor,
     centers: Tensor,
+    heights: Tensor,
     semantic: Tensor,
     logits: Tensor,
     heatmap: Tensor,
@@ -74,7 +79,7 @@ def _thing_rows(
     settings: FusionSettings,
 ) -> tuple[SegmentTable, Tensor, Tensor]:
     """Return the table of the instances that own pixels, and two maps from centre index 0..K to
-    label values.
+    label values. centers: (K, 2) float32 (y, x); heights: (K,) of the heatmap there.
     """
     ys, xs = pixels.unbind(1)
     count = len(centers)
@@ -84,7 +89,8 @@ def _thing_rows(
     numbers = number_within_class(all_classes[found], label_set.num_classes)
     fits = numbers < label_set.label_divisor
     kept, numbers = found[fits], numbers[fits]
-    classes, area, at = all_classes[kept], all_areas[kept], centers[kept]
+    classes, area = all_classes[kept], all_areas[kept]
+    at, heights = centers[kept], heights[kept]
     running = torch.zeros(count + 1, dtype=torch.int32, device=pixels.device)
     running[kept + 1] = torch.arange(1, len(kept) + 1, dtype=torch.int32, device=pixels.device)
     row = running[nearest].long() - 1
@@ -94,7 +100,7 @@ def _thing_rows(
     ids = (classes * label_set.label_divisor + numbers).int()
     panoptic_ids = torch.full((count + 1,), PANOPTIC_VOID, dtype=torch.int32, device=pixels.device)
     panoptic_ids[kept + 1] = ids
-    scores = score_instances(heatmap, logits[:, ys, xs], pixels, row, classes, at, settings)
+    scores = score_instances(heatmap, logits[:, ys, xs], pixels, row, classes, heights, settings)
     table = SegmentTable(
         id=ids,
         class_id=classes.int(),
@@ -105,7 +111,7 @@ def _thing_rows(
         objectness=scores.objectness,
         class_score=scores.class_score,
         box=_boxes(ys, xs, row, len(kept)),
-        center=at.flip(1).float(),
+        center=at.flip(1),
     )
     return table, running, panoptic_ids
 

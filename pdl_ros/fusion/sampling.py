@@ -31,6 +31,50 @@ class Axis(NamedTuple):
     scale: float
 
 
+class Grids(NamedTuple):
+    """Where a frame samples its heads.
+
+    output: the (vertical, horizontal) axes of the label maps. centers: those of the grid on which
+    centres are sought, which is the output's where it is fine enough, and otherwise the network
+    input's: a coarse output must neither lose centres nor see several where there is one.
+    """
+
+    output: tuple[Axis, Axis]
+    centers: tuple[Axis, Axis]
+    align_corners: bool
+
+    def to_output(self, centers: Tensor) -> Tensor:
+        """Return where (K, 2) int64 (y, x) of the centres' grid lie in the output, (K, 2) float32.
+
+        They are whole numbers where both grids are one.
+        """
+        middle = 0.0 if self.align_corners else 0.5
+        # Scalars and not a tensor of them, which a GPU would have to be waited for.
+        columns = [
+            (at.double() + middle) * (axis.scale / grid.scale) - middle
+            for at, axis, grid in zip(centers.unbind(1), self.output, self.centers, strict=True)
+        ]
+        return torch.stack(columns, 1).float()
+
+
+def sampling_grids(
+    heads: HeadOutputs,
+    size: tuple[int, int],
+    valid: tuple[int, int] | None,
+    align_corners: bool,
+    rescale: bool,
+) -> Grids:
+    """Return the grids of an output of `size`; `valid` as in `sampling_axes`. Without `rescale`
+    centres are sought in the output, whatever its size, as detectron2 does.
+    """
+    output = centers = sampling_axes(heads, size, valid, align_corners)
+    if rescale and min(axis.scale for axis in output) < 1:
+        extent = valid or _extent(heads, align_corners)
+        height, width = (max(pair) for pair in zip(size, extent, strict=True))
+        centers = sampling_axes(heads, (height, width), valid, align_corners)
+    return Grids(output, centers, align_corners)
+
+
 def sampling_axes(
     heads: HeadOutputs,
     size: tuple[int, int],
@@ -42,16 +86,22 @@ def sampling_axes(
     `valid` is the (height, width) of the part of the network's input, from its top left, that
     shows the image; the rest is padding, which no output pixel lies on. None: all of it.
     """
-    samples = heads.semantic.shape[-2:]
-    extent = valid or tuple(
-        (n - 1) * heads.stride + 1 if align_corners else n * heads.stride for n in samples
-    )
+    samples, extent = heads.semantic.shape[-2:], valid or _extent(heads, align_corners)
     device = heads.semantic.device
     vertical, horizontal = (
         _axis(s, n, e, heads.stride, align_corners, device)
         for s, n, e in zip(size, samples, extent, strict=True)
     )
     return vertical, horizontal
+
+
+def _extent(heads: HeadOutputs, align_corners: bool) -> tuple[int, int]:
+    """Return the (height, width) of the network's input."""
+    high, wide = (
+        (n - 1) * heads.stride + 1 if align_corners else n * heads.stride
+        for n in heads.semantic.shape[-2:]
+    )
+    return high, wide
 
 
 def usable(head: Tensor, otherwise: float) -> Tensor:

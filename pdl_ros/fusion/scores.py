@@ -24,15 +24,15 @@ def score_instances(
     pixels: Tensor,
     instance: Tensor,
     classes: Tensor,
-    centers: Tensor,
+    heights: Tensor,
     settings: FusionSettings,
 ) -> Scores:
     """Score K instances from their M pixels.
 
     heatmap (H, W); logits (C, M) of the pixels; pixels (M, 2) int64 as (y, x); instance (M,) int64
-    in 0..K-1; classes (K,) int64; centers (K, 2) int64. Class is the mean softmax probability of
-    the instance's class in its mask; Objectness the heatmap at the centre, or at the truncated
-    centroid of the mask.
+    in 0..K-1; classes (K,) int64; heights (K,) of the heatmap at the centres. Class is the mean
+    softmax probability of the instance's class in its mask; Objectness the heatmap at the centre,
+    or at the truncated centroid of the mask.
     """
     count = len(classes)
     area = torch.bincount(instance, minlength=count).clamp(min=1)
@@ -40,11 +40,9 @@ def score_instances(
     probability = torch.exp(own - logits.logsumexp(0))
     class_score = (_sum_by(instance, probability, count) / area).float()
     if settings.objectness == 'mask_centroid':
-        centers = torch.stack(
-            [_sum_by(instance, axis, count) / area for axis in pixels.unbind(1)], 1
-        ).long()
-    at_center = heatmap[centers[:, 0], centers[:, 1]]
-    return Scores(combine(at_center, class_score, settings.score), at_center, class_score)
+        y, x = ((_sum_by(instance, axis, count) / area).long() for axis in pixels.unbind(1))
+        heights = heatmap[y, x]
+    return Scores(combine(heights, class_score, settings.score), heights, class_score)
 
 
 def combine(objectness: Tensor, class_score: Tensor, score: str) -> Tensor:

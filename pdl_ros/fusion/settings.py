@@ -49,12 +49,16 @@ class FusionSettings:
             raise PdlError(f'score is {self.score!r}; it can be both, semantic or instance.')
 
     def scaled(self, scale_y: float, scale_x: float) -> FusionSettings:
-        """Return the settings in output pixels, which are 1 / scale pixels of the network input."""
+        """Return the settings in output pixels, which are 1 / scale pixels of the network input.
+
+        The window is never smaller than in the network's input: centres are not sought on a coarser
+        grid (`sampling.Grids`).
+        """
         if not self.rescale:
             return self
-        length = (scale_y * scale_x) ** 0.5
+        finer = (max(scale_y, 1.0) * max(scale_x, 1.0)) ** 0.5
         return replace(
             self,
-            nms_kernel=2 * round((self.nms_kernel // 2) * length) + 1,
-            stuff_area=round(self.stuff_area * length**2),
+            nms_kernel=2 * round((self.nms_kernel // 2) * finer) + 1,
+            stuff_area=round(self.stuff_area * scale_y * scale_x),
         )

@@ -1,45 +1,61 @@
-"""Read image files."""
+"""Read image files and label images, and find them in folders."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from pdl_ros.errors import PdlError
+from pdl_ros.imaging.decoding import decode, is_deep_grey, is_turned, rgb_of, turned
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
-def read_rgb(path: Path) -> np.ndarray:
-    """Read an image file as (H, W, 3) uint8 RGB.
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files of a folder in name order, without hidden ones.
 
-    Refuses a JPEG that stops early, which OpenCV would fill up with grey.
+    Systems leave files beside pictures that are none, such as `._name.jpg` where a Mac wrote.
     """
     try:
+        return sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in IMAGE_SUFFIXES
+            and not path.name.startswith('.')
+            and path.is_file()
+        )
+    except OSError as error:
+        raise PdlError(f'Folder {folder} cannot be read: {error.strerror}.') from None
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """Read an image file as (H, W, 3) uint8 RGB, turned the way that viewers show it.
+
+    Raises PdlError for what is no image, is damaged, or was cut short.
+    """
+    image = _read(path)
+    return turned(rgb_of(image), image)
+
+
+def read_samples(path: Path) -> np.ndarray:
+    """Read an image file without a change of its samples, turned like `read_rgb`: a one-channel
+    16-bit PNG is (H, W) uint16, anything else uint8.
+    """
+    image = _read(path)
+    samples = turned(np.asarray(image), image)
+    return samples.astype(np.uint16) if is_deep_grey(image) else samples
+
+
+def is_shown_turned(path: Path) -> bool:
+    """Tell whether a viewer turns or mirrors an image file, because its EXIF data ask for it."""
+    return is_turned(_read(path))
+
+
+def _read(path: Path) -> Image.Image:
+    try:
         data = path.read_bytes()
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR) if data else None
     except OSError as error:
         raise PdlError(f'{path} cannot be read: {error.strerror}.') from None
-    except cv2.error:
-        image = None
-    if image is None:
-        raise PdlError(
-            f'{path} cannot be read as an image; it may be damaged or of an unsupported format.'
-        )
-    if _is_cut_jpeg(data):
-        raise PdlError(f'{path} is damaged: the JPEG data stop before the end of the image.')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def _is_cut_jpeg(data: bytes) -> bool:
-    """Tell whether JPEG data lack their end marker; other formats never do."""
-    if not data.startswith(b'\xff\xd8'):
-        return False
-    at = 2
-    while (
-        data[at : at + 1] == b'\xff' and data[at + 1 : at + 2] != b'\xda'
-    ):  # headers, up to the scan
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], 'big')
-    return data.find(b'\xff\xd9', at) < 0  # a thumbnail in the headers has an end marker too
+    return decode(data, str(path))

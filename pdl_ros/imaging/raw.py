@@ -8,12 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from pdl_ros.errors import PdlError
+from pdl_ros.imaging.decoding import MAX_PIXELS, check_size
 from pdl_ros.imaging.encodings import ENCODINGS, Plane, refusal
 
 
 class RawImage(Protocol):
     """The fields of a sensor_msgs/Image that are read, whoever made the message: rclpy, a bag
-    reader, or `node.wire`.
+    reader, or `node.input.serialized_image`.
     """
 
     @property
@@ -30,18 +31,20 @@ class RawImage(Protocol):
     def data(self) -> Any: ...
 
 
-def to_rgb(message: RawImage) -> np.ndarray:
+def to_rgb(message: RawImage, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Return the (H, W, 3) uint8 RGB pixels of an image message; rows may be padded.
 
     16-bit samples are cut to their upper byte. The result of an unpadded rgb8 message is a view of
     its data, so it must not be written to. Raises PdlError with one sentence for an encoding that
-    is not in `ENCODINGS`, and for sizes that contradict each other; no memory is taken before they
-    are checked.
+    is not in `ENCODINGS`, for more than `max_pixels` pixels, and for sizes that contradict each
+    other; no memory is taken before they are checked.
     """
     encoding = ENCODINGS.get(message.encoding)
     if encoding is None:
         raise PdlError(refusal(message.encoding))
     height, width = message.height, message.width
+    if height and width:  # an empty one has a sentence of its own
+        check_size(width, height, 'The image', max_pixels)
     if (encoding.even[0] and height % 2) or (encoding.even[1] and width % 2):
         wanted = 'width and height' if encoding.even[0] else 'a width'
         raise PdlError(

@@ -114,6 +114,12 @@ TABLE = (
         choices=('raw', 'compressed'),
     ),
     Parameter(
+        'max_image_pixels',
+        1 << 24,
+        'Most pixels of an image that is decoded; larger ones are refused by their header.',
+        (1, 1 << 28),
+    ),
+    Parameter(
         'image_qos',
         'sensor_data',
         'Reliability asked of the camera: sensor_data is best effort, auto is what it offers.',

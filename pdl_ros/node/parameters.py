@@ -59,6 +59,7 @@ class NodeSettings:
     batch_window_ms: float
     lazy: bool
     transport: str
+    max_image_pixels: int
     image_qos: str
     policy: str
     queue_size: int

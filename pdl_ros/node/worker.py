@@ -218,6 +218,7 @@ class Worker:
                     try:
                         with self._waiting(_IN_DDS):
                             self._publish_frame(job, result, stages, len(batch))
+                        job.camera.memory.frame_done(job.frame.rgb.size)
                     except Exception as error:
                         self._fail(job.camera, error)
             self._room.release()
@@ -264,6 +265,7 @@ class Worker:
         sentence = f'{camera.topic}: frame skipped: {in_words(error)}'
         camera.statistics.failed(time.perf_counter(), sentence)
         self._log_error(sentence)
+        camera.memory.frame_done(0)
 
 
 def _checked(batch: list[_Job], segmented: Segmented) -> Segmented:

@@ -28,6 +28,25 @@ def give_freed_memory_back() -> None:
         libc.malloc_trim(0)
 
 
+class FrameMemory:
+    """Gives back what frames of one camera leave that were unusual: of another size, or failed.
+
+    What the usual frames free is kept for the next one. A large one, or what a hostile file made a
+    decoder take before it gave up, would be kept for ever.
+    """
+
+    _UNLIKE = 4
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def frame_done(self, size: int) -> None:
+        """A frame of `size` bytes was published; 0: it failed, whatever it had taken."""
+        last, self._last = self._last, size
+        if last is not None and max(last, size) > self._UNLIKE * min(last, size):
+            give_freed_memory_back()
+
+
 def share_one_heap() -> None:
     """Have all threads take memory from one heap.
 

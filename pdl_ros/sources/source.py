@@ -11,7 +11,7 @@ import numpy as np
 
 from pdl_ros.bags.reader import ImageTopic, is_bag
 from pdl_ros.errors import PdlError
-from pdl_ros.imaging.files import IMAGE_SUFFIXES, read_rgb
+from pdl_ros.imaging.files import IMAGE_SUFFIXES, list_images, read_rgb
 
 STILL_FPS = 10.0
 """Frames per second of images, and of a video that does not say."""
@@ -64,7 +64,7 @@ def _bag(path: Path, topic: str = '') -> Source:
 
 
 def _folder(path: Path) -> Source:
-    files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    files = list_images(path)
     if not files:
         raise PdlError(f'Folder {path} holds no images ({", ".join(IMAGE_SUFFIXES)}).')
     return Source(path.name or str(path), STILL_FPS, len(files), lambda: map(read_rgb, files))

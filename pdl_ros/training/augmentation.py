@@ -47,7 +47,8 @@ def augment(
     scale = rng.uniform(*settings.scales)
     size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
     image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA)
-    panoptic = cv2.resize(panoptic, size, interpolation=cv2.INTER_NEAREST)
+    # Not INTER_NEAREST, which takes the pixel at the corner: labels would slide by half a pixel.
+    panoptic = cv2.resize(panoptic, size, interpolation=cv2.INTER_NEAREST_EXACT)
     height, width = settings.crop
     top, left = (
         int(rng.integers(0, max(have - want, 0) + 1))

@@ -133,9 +133,11 @@ def test_a_progressive_jpeg_and_one_with_rubbish_after_its_end_are_read(scene: n
 
 
 TINY = np.zeros((2, 2, 3), np.uint8)
+NOISE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 FRAME = jpeg(np.zeros((16, 16, 3), np.uint8))
 SIZE_AT = FRAME.index(b'\xff\xc0') + 5
 BOMB = FRAME[:SIZE_AT] + struct.pack('>HH', 65500, 65500) + FRAME[SIZE_AT + 4 :]
+SCAN = FRAME[FRAME.index(b'\xff\xda') : -2]
 ANIMATION = chunk(b'acTL', struct.pack('>II', 2, 0))
 HOSTILE: dict[str, tuple[str, bytes]] = {
     'is a depth image (compressedDepth)': ('16UC1; compressedDepth png', PNG),
@@ -149,15 +151,17 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
     'says that it is 60000x60000; it must have 1 to 67108864 pixels': (
         'png', png(TINY, COLOR, size=(60000, 60000))),
     'says that it is 65500x65500': ('jpeg', BOMB),
-    'says that it is 0x7': ('png', png(TINY, COLOR, size=(0, 7))),
+    'it has no proper header.': ('png', png(TINY, COLOR, size=(0, 7))),
     'damaged and cannot be decoded': ('png', png(TINY, COLOR, size=(200, 200))),
-    'animated': ('png', png(TINY, COLOR, extra=ANIMATION)),
-    'without a proper header': ('png', PNG + chunk(b'IDAT', b'') + chunk(b'IEND', b'')),
-    'ends in the middle of a PNG file (8 bytes)': ('png', PNG),
-    'ends in the middle of a PNG': ('png', png(TINY, COLOR)[:-5]),
-    'ends in the middle of a JPEG file (2 bytes)': ('jpeg', FRAME[:2]),
-    'ends in the middle of a JPEG': ('jpeg', FRAME[:-2]),
-    'JPEG file with a damaged header': ('jpeg', FRAME[:2] + b'rubbish' + FRAME[2:]),
+    'is an animation': ('png', png(TINY, COLOR, extra=ANIMATION)),
+    'supported kind: it has no proper header.': (
+        'png', PNG + chunk(b'IDAT', b'') + chunk(b'IEND', b'')),
+    'kind: it has no proper header.': ('png', PNG),
+    'image file is truncated.': ('png', png(NOISE, COLOR)[:-900]),
+    'no proper header': ('jpeg', FRAME[:2]),
+    'image file is truncated (': ('jpeg', FRAME[:-2]),
+    'proper header': ('jpeg', FRAME[:2] + b'rubbish' + FRAME[2:]),
+    'no JPEG file has so many scans': ('jpeg', FRAME[:-2] + 200 * SCAN + FRAME[-2:]),
 }  # fmt: skip
 
 
@@ -179,9 +183,15 @@ def test_what_is_no_picture_is_refused_in_one_sentence_before_memory_is_taken(
 
 
 def test_two_sizes_in_one_jpeg_cannot_smuggle_the_larger_past_the_limit() -> None:
-    twice = FRAME[: SIZE_AT - 5] + segment(0xC0, b'\x08\0\x10\0\x10\x01\x01\x11\0') + BOMB[2:]
-    with pytest.raises(PdlError, match='damaged header'):
-        decode(twice)
+    small, large = (
+        segment(0xC0, b'\x08' + struct.pack('>HH', size, size) + FRAME[SIZE_AT + 4 : SIZE_AT + 14])
+        for size in (16, 65500)
+    )
+    before, after = FRAME[: SIZE_AT - 5], FRAME[SIZE_AT + 14 :]
+    assert decode(before + small + after).shape == (16, 16, 3)
+    for twice in (small + large, large + small):
+        with pytest.raises(PdlError, match=r'says that it is 65500|damaged'):
+            decode(before + twice + after)
 
 
 def test_a_large_camera_is_told_the_limit_it_may_raise(scene: np.ndarray) -> None:
@@ -189,6 +199,13 @@ def test_a_large_camera_is_told_the_limit_it_may_raise(scene: np.ndarray) -> Non
     assert compressed_to_rgb(message, max_pixels=48 * 80).shape == scene.shape
     with pytest.raises(PdlError, match='says that it is 80x48; it must have 1 to 3839 pixels'):
         compressed_to_rgb(message, max_pixels=48 * 80 - 1)
+
+
+def test_a_raw_image_is_bounded_too(scene: np.ndarray) -> None:
+    raw = Image(height=48, width=80, encoding='rgb8', step=240, data=scene.tobytes())
+    np.testing.assert_array_equal(to_rgb(raw, max_pixels=48 * 80), scene)
+    with pytest.raises(PdlError, match=r'says that it is 80x48; .* max_image_pixels'):
+        to_rgb(raw, max_pixels=48 * 80 - 1)
 
 
 @settings(max_examples=300)

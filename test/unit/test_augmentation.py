@@ -77,6 +77,21 @@ def test_scaled_labels_do_not_slide_against_their_image(scale):
     assert edge_of_labels == pytest.approx(edge_of_image, abs=0.51)
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.tuples(st.integers(32, 200), st.integers(32, 200)), st.floats(0.3, 3))
+def test_a_scaled_label_is_that_of_the_pixel_under_the_middle_of_the_new_one(size, scale):
+    sample = sample_of(*size)
+    sample.panoptic[:] = 200 * np.arange(size[0])[:, None] + np.arange(size[1])
+    scaled = tuple(round(edge * scale) for edge in size)
+    crop = tuple(max(edge, 32) for edge in scaled)
+    found = cut(sample, scales=(scale, scale), flip=False, crop=crop)
+    ys, xs = np.divmod(found.panoptic[: scaled[0], : scaled[1]], 200)
+    for chosen, axis in ((ys, 0), (xs, 1)):
+        middle = (np.indices(scaled)[axis] + 0.5) * size[axis] / scaled[axis]
+        # The pixel's own half, and what OpenCV's 16-bit fractions round away.
+        assert np.abs(chosen + 0.5 - middle).max() <= 0.52
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     st.tuples(st.integers(1, 130), st.integers(1, 130)),

@@ -8,12 +8,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from pdl_ros.datasets import Segment
 from pdl_ros.datasets.label_folder import LabelFolder
 from pdl_ros.errors import PdlError
+from pdl_ros.evaluation import PanopticEvaluator
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
+from pdl_ros.training.targets import make_targets
 
 SCENE = LabelSet.load('scene')
 ROAD, CAR, PERSON = 4, 5, 6
@@ -78,6 +81,81 @@ def test_an_image_without_any_label_has_no_segments(tmp_path):
 def test_a_folder_without_splits_is_read_with_an_empty_split(tmp_path):
     write(tmp_path, 'a.png', split='')
     assert LabelFolder(tmp_path, '', SCENE)[0].name == 'a'
+
+
+def test_things_with_number_0_are_a_crowd_and_stuff_is_one_segment_whatever_its_numbers(tmp_path):
+    labels = np.array([[4001, 4007, 4000], [5000, 5001, PANOPTIC_VOID]], np.uint16)
+    write(tmp_path, 'a.png', labels=labels)
+    sample = LabelFolder(tmp_path, 'train', SCENE)[0]
+    assert sample.panoptic.tolist() == [[4000] * 3, [5000, 5001, PANOPTIC_VOID]]
+    assert sample.segments == (
+        Segment(4000, ROAD),
+        Segment(5000, CAR, is_crowd=True),
+        Segment(5001, CAR),
+    )
+
+
+def test_an_undetected_crowd_is_not_a_miss_and_stuff_with_numbers_is_found_once(tmp_path):
+    labels = np.array([[4001, 4007, 4000], [5000, 5000, 5000]], np.uint16)
+    write(tmp_path, 'a.png', labels=labels)
+    sample = LabelFolder(tmp_path, 'train', SCENE)[0]
+    evaluator = PanopticEvaluator(SCENE)
+    evaluator.update(np.array([[4000] * 3, [PANOPTIC_VOID] * 3]), sample)
+    evaluator.update(np.array([[4000] * 3, [5001, 5002, 5003]]), sample)
+    road, car = (evaluator.compute().classes[c] for c in (ROAD, CAR))
+    assert (road.tp, road.fp, road.fn, road.pq) == (2, 0, 0, 1.0)
+    assert (car.tp, car.fp, car.fn) == (0, 0, 0)
+
+
+def test_nothing_is_taught_to_have_its_centre_in_a_crowd(tmp_path):
+    labels = np.full((40, 60), 4000, np.uint16)
+    labels[10:30, :30] = 5000
+    write(tmp_path, 'a.png', np.zeros((40, 60, 3), np.uint8), labels)
+    sample = LabelFolder(tmp_path, 'train', SCENE)[0]
+    targets = make_targets(sample.panoptic, sample.segments, SCENE)
+    assert (targets.semantic[10:30, :30] == CAR).all()
+    assert not targets.center_weight[0, 10:30, :30].any()
+    assert not targets.offset_weight.any()
+
+
+def test_what_systems_leave_beside_pictures_is_not_taken_for_one(tmp_path):
+    write(tmp_path, 'a.png')
+    for name in ('._a.png', '.b.jpg', 'Thumbs.db', '.DS_Store'):
+        (tmp_path / 'images' / 'train' / name).write_bytes(b'\0\x05\x16\x07')
+    folder = LabelFolder(tmp_path, 'train', SCENE)
+    assert [folder[i].name for i in range(len(folder))] == ['a']
+
+
+# --- pictures that are turned by their EXIF tag ---------------------------------------------------
+
+SHOWN = np.array([[4000, 5001], [4000, 5002], [6001, 4000]], np.uint16)
+
+
+def write_turned(root: Path, labels: np.ndarray, tagged: bool = False) -> None:
+    """Write a picture stored as 3x2 that viewers show as 2x3, and its labels."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, pixels, kind in (
+        ('images', np.rot90(SHOWN).astype(np.uint8)[..., None].repeat(3, 2), {'exif': exif}),
+        ('panoptic', labels, {'exif': exif} if tagged else {}),
+    ):
+        (root / name / 'train').mkdir(parents=True)
+        Image.fromarray(np.ascontiguousarray(pixels)).save(root / name / 'train' / 'a.png', **kind)
+
+
+@pytest.mark.parametrize('tagged', [False, True])
+def test_labels_lie_as_a_turned_picture_is_shown_by_themselves_or_by_their_own_tag(
+    tmp_path, tagged
+):
+    write_turned(tmp_path, np.rot90(SHOWN) if tagged else SHOWN, tagged=tagged)
+    sample = LabelFolder(tmp_path, 'train', SCENE)[0]
+    np.testing.assert_array_equal(sample.panoptic, SHOWN)
+    np.testing.assert_array_equal(sample.image[..., 0], SHOWN.astype(np.uint8))
+
+
+def test_labels_of_the_stored_size_are_refused_with_the_reason_that_the_picture_is_turned(tmp_path):
+    write_turned(tmp_path, np.rot90(SHOWN))
+    assert_refused(tmp_path, r'size 2x3: a\.png is turned by its EXIF tag', 'panoptic/train/a.png')
 
 
 # --- what a user can get wrong ------------------------------------------------------------------

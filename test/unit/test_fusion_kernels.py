@@ -112,7 +112,7 @@ def test_no_pixel_depends_on_whether_the_plain_or_the_fast_fusion_ran(frame, fus
 
 @pytest.mark.parametrize('align', [False, True])
 @pytest.mark.parametrize(
-    'size', [(256, 512), (257, 513), (480, 640), (100, 333), (32, 40)], ids=str
+    'size', [(256, 512), (257, 513), (480, 640), (100, 333), (32, 40), (300, 9)], ids=str
 )
 def test_a_street_is_the_same_at_every_output_size(size, align):
     heads = street_heads((256, 512), 40, CITYSCAPES)

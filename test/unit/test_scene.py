@@ -69,7 +69,7 @@ def test_every_pixel_is_labelled_with_a_known_class_and_an_instance_where_it_is_
         assert class_id.min() >= 0
         assert class_id.max() < label_set.num_classes
         np.testing.assert_array_equal(instance > 0, np.isin(class_id, label_set.thing_ids))
-        assert sample.segments == segments_of(sample.panoptic, label_set.label_divisor)
+        assert sample.segments == segments_of(sample.panoptic, label_set)
 
 
 def test_the_class_numbers_of_the_drawing_are_those_of_the_label_set():

@@ -65,6 +65,14 @@ def test_a_folder_gives_its_images_in_name_order_and_leaves_other_files_alone(tm
     assert [frame[0, 0, 0] for frame in source] == [10, 20, 30]
 
 
+def test_hidden_files_beside_pictures_are_no_frames(tmp_path, picture):
+    cv2.imwrite(str(tmp_path / 'a.png'), picture)
+    for name in ('._a.png', '.DS_Store', 'Thumbs.db'):
+        (tmp_path / name).write_bytes(b'\0\x05\x16\x07')
+    source = open_source(str(tmp_path))
+    assert source.length == len(list(source)) == 1
+
+
 def test_a_missing_file_is_named():
     with pytest.raises(PdlError, match=r'No file or folder .*nowhere/drive\.mp4'):
         open_source('nowhere/drive.mp4')
@@ -122,5 +130,5 @@ def test_a_cut_jpeg_is_found_although_its_thumbnail_is_whole(tmp_path, picture):
     whole.write_bytes(headed)
     cut.write_bytes(headed[:-300])
     assert open_source(str(whole)).length == 1
-    with pytest.raises(PdlError, match='stop before the end'):
+    with pytest.raises(PdlError, match='image file is truncated'):
         open_source(str(cut))

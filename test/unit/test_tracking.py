@@ -404,7 +404,7 @@ def street(*xs: int) -> Sample:
     for n, x in enumerate(sorted(xs)):
         value += not n or x - sorted(xs)[n - 1] > 20
         image[20:60, x : x + 20], panoptic[20:60, x : x + 20] = texture, value
-    return Sample(str(xs), image, panoptic, segments_of(panoptic, 10))
+    return Sample(str(xs), image, panoptic, segments_of(panoptic, LABEL_SET))
 
 
 def test_the_benchmark_links_what_moves_and_lets_go_of_what_merges():

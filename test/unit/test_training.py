@@ -56,7 +56,7 @@ class Drawn:
         image = np.zeros((70, 100, 3), np.uint8)
         for value, color in palette.items():
             image[panoptic == value] = color
-        return Sample(f'street{index}', image, panoptic, segments_of(panoptic, 1000))
+        return Sample(f'street{index}', image, panoptic, segments_of(panoptic, SCENE))
 
 
 def trainer_in(folder: Path, dataset=None, variant=VARIANT, device='cpu', **changes) -> Trainer:

@@ -54,6 +54,20 @@ def test_neighbouring_instances_of_every_class_can_be_told_apart(name):
             assert len(np.unique(colors, axis=0)) >= 38
 
 
+@pytest.mark.parametrize('name', ['scene', 'cityscapes', 'camvid', 'coco', 'mapillary'])
+def test_every_instance_looks_like_its_own_class_and_unlike_the_one_before(name):
+    label_set = LabelSet.load(name)
+    known = np.array([c.color for c in label_set.classes] + [(0, 0, 0)])
+    for class_id in label_set.thing_ids:
+        values = class_id * label_set.label_divisor + np.arange(1, label_set.label_divisor)[None]
+        colors = visualization.colorize(values, label_set)[0].astype(int)
+        distances = np.square(colors[:, None] - known).sum(2)
+        nearest = known[distances.argmin(1)]
+        assert (nearest == known[class_id]).all(), label_set.classes[class_id].name
+        for near in (1, 2):
+            assert np.abs(colors[near:] - colors[:-near]).max(1).min() >= 16
+
+
 def test_shades_stay_near_the_hue_of_their_class_so_that_people_do_not_look_like_cars():
     cars = visualization.colorize(5000 + np.arange(1, 200)[None], SCENE)[0].astype(int)
     people = visualization.colorize(6000 + np.arange(1, 200)[None], SCENE)[0].astype(int)

@@ -28,10 +28,11 @@ from pdl_ros.node.parameters import NodeSettings
 from pdl_ros.node.stamps import nanoseconds, seconds_since
 from pdl_ros.node.statistics import FrameCounts, Statistics
 from pdl_ros.node.throttle import Throttle
+from pdl_ros.runtime.memory import FrameMemory
 
 _CALIBRATIONS = 8  # the last ones, for frames that wait
 
-_READERS: dict[type, tuple[Callable[[bytes], Any], Callable[[Any], np.ndarray]]] = {
+_READERS: dict[type, tuple[Callable[[bytes], Any], Callable[[Any, int], np.ndarray]]] = {
     Image: (view_image, to_rgb),
     CompressedImage: (lambda raw: deserialize_message(raw, CompressedImage), compressed_to_rgb),
 }
@@ -55,6 +56,8 @@ class Camera:
         self.name = name
         self.statistics = Statistics()
         self.rate_limit = settings.rate_limit
+        self.memory = FrameMemory()
+        self._max_pixels = settings.max_image_pixels
         self._node, self._frame_queue = node, frame_queue
         self._points_wanted = points_wanted
         self._geometry = settings.geometry()
@@ -176,7 +179,7 @@ class Camera:
         if self._is_too_old(stamp, age, started - received.at, max_age):
             return None
         self._log_encoding(message)
-        pixels = self._to_rgb(message)
+        pixels = self._to_rgb(message, self._max_pixels)
         frame = Frame(
             self._geometry.apply(pixels),
             message.header,
