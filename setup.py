@@ -51,6 +51,7 @@ setup(
         'numba>=0.59',
         'numpy',
         'opencv-python-headless<5',
+        'platformdirs>=3.0',
         'PyYAML',
         'rich',
         'safetensors',

@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pdl_ros import __version__
-from pdl_ros.engines import cache
 from pdl_ros.engines.calibration import halve, quantise
 from pdl_ros.engines.engine import Engine
 from pdl_ros.engines.progress import Progress
 from pdl_ros.errors import PdlError, require
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
+from pdl_ros.runtime import cache
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -136,12 +136,24 @@ def model_facts(network: PanopticDeepLab, variant: Variant, precision: str) -> d
     """Return all that the ONNX file of a network depends on."""
     return {
         'what': f'{variant.name}-{precision}',
-        'weights': cache.weights_digest(network),
+        'weights': weights_digest(network),
         'variant': repr((variant.backbone, variant.output_stride, variant.multi_grid))
         + repr((variant.encoder_norm_eps, variant.decoder)),
         'precision': precision,
         'pdl_ros': __version__,
     }
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Return the SHA-256 of the names, shapes, types and values of a network's parameters and
+    buffers.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f'{name} {tuple(values.shape)} {values.dtype}\n'.encode())
+        digest.update(values.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def onnx_model(network: PanopticDeepLab, variant: Variant, precision: str) -> bytes:

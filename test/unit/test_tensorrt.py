@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdl_ros.engines import cache
 from pdl_ros.engines.tensorrt_plans import (
     _int8_model,
     image_shapes,
@@ -30,6 +29,7 @@ from pdl_ros.engines.torch_engine import TorchEngine
 from pdl_ros.errors import PdlError
 from pdl_ros.network.variants import VARIANTS, get_variant
 from pdl_ros.preprocessing import network_size, padded_size
+from pdl_ros.runtime import cache
 
 from .test_network import network_of
 
