@@ -19,9 +19,9 @@ def atomic_write(path: Path, private: bool = False) -> Iterator[BinaryIO]:
     """Open a binary file that gets the name `path`, whole and on the disk, when the block ends.
 
     Missing folders are made. Whatever fails, the disk or the block itself, leaves the file that was
-    there before and nothing else; what the system refuses is a PdlError. A link to a file stays one,
-    and what is no plain file (/dev/stdout) is written to as it is. `private`: for its owner alone,
-    in the place of whatever else has that name.
+    there before and nothing else; what the system refuses is a PdlError. A link stays one, and what
+    is no plain file (/dev/stdout) is written to as it is. `private`: for its owner alone, in the
+    place of whatever else has that name.
     """
     target = path if private else Path(os.path.realpath(path))
     try:

@@ -24,12 +24,13 @@ from numba.core.options import DefaultOptions
 
 from pdl_ros.runtime import cache
 
-try:
-    from numba.core.caching import CompileResultCacheImpl, _Cache
-    from numba.core.serialize import dumps
-except ImportError:
-    _Cache = object
-    dumps = None
+_Base: Any = object
+_parts: Any = None  # takes a compiled function apart, and puts it together
+_dumps: Any = None
+with suppress(ImportError, AttributeError):
+    from numba.core import caching, serialize
+
+    _Base, _parts, _dumps = caching._Cache, caching.CompileResultCacheImpl, serialize.dumps
 
 _LOG = logging.getLogger('pdl_ros.runtime')
 NO_REFERENCE_COUNTS = {'_nrt': False} if hasattr(DefaultOptions, '_nrt') else {}
@@ -41,11 +42,11 @@ def keep_machine_code(kernel: Any, sources: str) -> None:
 
     A cache that is damaged, foreign, full or missing costs the time to compile, nothing else.
     """
-    if dumps is not None and hasattr(kernel, '_cache'):
+    if _dumps is not None and hasattr(kernel, '_cache'):
         kernel._cache = KernelCache(kernel.py_func, sources)
 
 
-class KernelCache(_Cache):
+class KernelCache(_Base):
     """The machine code of one function, in the cache folder, by signature and processor."""
 
     def __init__(self, function: Any, sources: str) -> None:
@@ -63,8 +64,7 @@ class KernelCache(_Cache):
         if content is None:
             return None
         try:
-            rebuild = CompileResultCacheImpl.rebuild
-            return rebuild(None, target_context, pickle.loads(content))
+            return _parts.rebuild(None, target_context, pickle.loads(content))
         except Exception as error:
             _LOG.warning('%s is compiled anew: %s', self._function.__qualname__, error)
             return None
@@ -74,7 +74,7 @@ class KernelCache(_Cache):
         if data.lifted or data.library.has_dynamic_globals:  # only right in this process
             return
         facts = self._facts(sig, data.codegen)
-        path = cache.store(facts, dumps(CompileResultCacheImpl.reduce(None, data)))
+        path = cache.store(facts, _dumps(_parts.reduce(None, data)))
         if path is not None:
             with suppress(OSError):
                 for other in path.parent.glob(f'{facts["what"]}-*'):
