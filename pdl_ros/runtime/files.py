@@ -66,9 +66,9 @@ def require_writable_file(path: Path) -> None:
 def require_writable_folder(folder: Path) -> None:
     """Raise PdlError where a folder could not be made or written to; nothing is made yet."""
     there = folder.absolute()
-    while not os.path.lexists(there):
-        there = there.parent
     try:
+        while not _exists(there):
+            there = there.parent
         if not there.is_dir():
             raise PdlError(f'{folder} cannot be a folder: {there} is none; give another.')
         with tempfile.TemporaryFile(dir=there) as file:
@@ -78,6 +78,14 @@ def require_writable_folder(folder: Path) -> None:
         raise PdlError(
             f'{where} cannot be written to: {os_error_reason(error)}; give another folder.'
         ) from None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _sync_folder(folder: Path) -> None:
