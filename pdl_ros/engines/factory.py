@@ -49,12 +49,15 @@ def open_engine(
 def _open_tensorrt(
     network: PanopticDeepLab, variant: Variant, device: torch.device, settings: EngineSettings
 ) -> Engine:
-    from pdl_ros.engines.tensorrt_plans import image_shapes, open_tensorrt
+    from pdl_ros.engines.tensorrt_plans import image_shapes, open_tensorrt, sized_shapes
 
-    shapes = image_shapes(variant, settings.size, settings.batch)
+    sized = sized_shapes(variant, settings.frame_size, settings.batch)
+    shapes = image_shapes(variant, None, settings.batch)
 
     def make(stop: Event | None = None) -> Engine:
-        return open_tensorrt(network, variant, device, settings.precision, shapes, stop)
+        return open_tensorrt(
+            network, variant, device, settings.precision, shapes, stop, instead=sized
+        )
 
     if not settings.background:
         return make()

@@ -10,7 +10,7 @@ import importlib.util
 import io
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,11 +18,13 @@ from torch import Tensor, nn
 
 from pdl_ros import __version__
 from pdl_ros.engines.calibration import halve, quantise
+from pdl_ros.engines.devices import on_device
 from pdl_ros.engines.engine import Engine
 from pdl_ros.engines.progress import Progress
 from pdl_ros.errors import PdlError, require
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
+from pdl_ros.preprocessing import network_size, padded_size
 from pdl_ros.runtime import cache
 
 if TYPE_CHECKING:
@@ -47,6 +49,17 @@ def image_shapes(variant: Variant, size: tuple[int, int] | None = None, batch: i
     return (1, 3, least, least), (1, 3, short, long), (batch, 3, most, most)
 
 
+def sized_shapes(
+    variant: Variant, frame_size: tuple[int, int] | None, batch: int = 1
+) -> list[Shapes]:
+    """Return the shapes that `pdl_ros export tensorrt --height --width` builds for, where these
+    are of the network's input for frames of this (height, width); none for None.
+    """
+    if frame_size is None:
+        return []
+    return [image_shapes(variant, padded_size(network_size(*frame_size, variant), variant), batch)]
+
+
 def open_tensorrt(
     network: PanopticDeepLab,
     variant: Variant,
@@ -55,13 +68,15 @@ def open_tensorrt(
     shapes: Shapes | None = None,
     stop: threading.Event | None = None,
     calibration: Iterable[Tensor] | None = None,
+    instead: Sequence[Shapes] = (),
 ) -> Engine:
     """Return a TensorRT engine from the cache; build it, which takes minutes, where there is none
     that fits.
 
     precision: fp32, fp16 (auto) or int8. calibration: for int8, batches of normalised images (N, 3,
     H, W) float32; None: what an earlier calibration of these weights found. Setting `stop` ends a
-    build early. Raises PdlError where there is no TensorRT, no GPU, or it fails.
+    build early. instead: shapes of engines that are taken before, where the cache has them. Raises
+    PdlError where there is no TensorRT, no GPU, or it fails.
     """
     precision = 'fp16' if precision == 'auto' else precision
     require(
@@ -82,7 +97,6 @@ def open_tensorrt(
         'model': '' if model is None else hashlib.sha256(model).hexdigest(),
         'tensorrt': trt.__version__,
         'cuda': str(torch.version.cuda),
-        'shapes': str(shapes),
         'gpu': f'{gpu.name} {gpu.major}.{gpu.minor}',
     }
     timings = {name: facts[name] for name in ('tensorrt', 'cuda', 'gpu')} | {
@@ -98,7 +112,7 @@ def open_tensorrt(
         from pdl_ros.engines.tensorrt_engine import build
 
         title = f'TensorRT engine {variant.name} {precision}'
-        with Progress(title, stop) as progress, torch.cuda.device(device):
+        with Progress(title, stop) as progress, on_device(device):
             progress.step('export to ONNX', 0, 1)
             exported = model or onnx_model(network, variant, precision)
             progress.finish('export to ONNX')
@@ -107,7 +121,7 @@ def open_tensorrt(
         return plan
 
     try:
-        return load_or_build(facts, load, build)
+        return load_or_build([{**facts, 'shapes': str(s)} for s in (*instead, shapes)], load, build)
     except torch.cuda.OutOfMemoryError:
         raise PdlError(
             f'The memory of {gpu.name} is too short for the TensorRT engine; build it for smaller '
@@ -116,19 +130,21 @@ def open_tensorrt(
 
 
 def load_or_build(
-    facts: cache.Facts, load: Callable[[bytes], Engine], build: Callable[[], bytes]
+    choices: Sequence[cache.Facts], load: Callable[[bytes], Engine], build: Callable[[], bytes]
 ) -> Engine:
-    """Load what the cache holds under these facts; build and keep it if there is nothing, or
-    nothing that loads.
+    """Load the first of these that the cache holds; build and keep the last if there is none, or
+    none that loads.
     """
-    plan = cache.load(facts)
-    if plan is not None:
-        try:
-            return load(plan)
-        except PdlError as error:
-            _LOG.warning('%s is built anew: %s', cache.cache_file(facts), error)
+    for facts in choices:
+        plan = cache.load(facts)
+        if plan is not None:
+            try:
+                return load(plan)
+            except PdlError as error:
+                end = 'built anew' if facts is choices[-1] else 'not used'
+                _LOG.warning('%s is %s: %s', cache.cache_file(facts), end, error)
     plan = build()
-    cache.store(facts, plan)
+    cache.store(choices[-1], plan)
     return load(plan)
 
 

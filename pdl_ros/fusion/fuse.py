@@ -89,10 +89,11 @@ def fuse_each(
     `fuse_triton`.
     """
     axes = sampling_axes(heads, size, valid, settings.align_corners)
-    return [
-        fuse_frame(logits, heatmap, offset, axes, label_set, settings)
-        for logits, heatmap, offset in zip(*heads[:3], strict=True)
-    ]
+    with torch.cuda.device_of(heads.semantic):  # Triton launches on the current device
+        return [
+            fuse_frame(logits, heatmap, offset, axes, label_set, settings)
+            for logits, heatmap, offset in zip(*heads[:3], strict=True)
+        ]
 
 
 def _fastest(device: torch.device) -> FuseFrame:
