@@ -65,9 +65,10 @@ def bench_engines(
 ) -> None:
     """Time each engine, stage by stage, beside the network and fusion as published."""
     from pdl_ros.bench import engines
+    from pdl_ros.bench.machine import possible_engines
 
     variants = variant or ['camvid_efficientnet_lite0']
-    names = engine or list(engines.ENGINES if device == 'cpu' else engines.CUDA_ENGINES)
+    names = engine or possible_engines(engines.ENGINES if device == 'cpu' else engines.CUDA_ENGINES)
     results = engines.bench_engines(variants, height, width, frames, names, busy, device)
     engines.print_results(results)
     if json_file is not None:
@@ -88,12 +89,13 @@ def bench_agreement(
 ) -> None:
     """Compare engines and precisions with plain PyTorch in fp32: heads, pixels, PQ and mIoU."""
     from pdl_ros.bench import agreement
+    from pdl_ros.bench.machine import possible_engines
     from pdl_ros.datasets.label_folder import LabelFolder
     from pdl_ros.network import checkpoints
 
     label_set = checkpoints.load(weights)[1].label_set
     validation, training = (LabelFolder(data, split, label_set) for split in ('val', 'train'))
-    engines = engine or list(agreement.ENGINES)
+    engines = engine or possible_engines(agreement.ENGINES)
     results = agreement.bench_agreement(weights, validation, training, engines, step)
     agreement.print_results(results)
     if json_file is not None:
