@@ -68,7 +68,10 @@ def bench_engines(
     from pdl_ros.bench.machine import possible_engines
 
     variants = variant or ['camvid_efficientnet_lite0']
-    names = engine or possible_engines(engines.ENGINES if device == 'cpu' else engines.CUDA_ENGINES)
+    if device != 'cpu':
+        names = engine or list(engines.CUDA_ENGINES)
+    else:
+        names = engine or possible_engines(engines.ENGINES)
     results = engines.bench_engines(variants, height, width, frames, names, busy, device)
     engines.print_results(results)
     if json_file is not None:

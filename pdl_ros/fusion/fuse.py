@@ -14,6 +14,7 @@ from pdl_ros.fusion.sampling import Axis, sampling_axes
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.labels import LabelSet
 from pdl_ros.network.heads import HeadOutputs
+from pdl_ros.runtime.triton_cache import choose_triton_cache
 
 FuseFrame = Callable[
     [Tensor, Tensor, Tensor, tuple[Axis, Axis], LabelSet, FusionSettings], PanopticResult
@@ -103,6 +104,7 @@ def _fastest(device: torch.device) -> FuseFrame:
 
         return fuse_cpu.fuse_frame
     if device.type == 'cuda' and find_spec('triton'):
+        choose_triton_cache()
         from pdl_ros.fusion import fuse_triton
 
         return fuse_triton.fuse_frame
