@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.util import find_spec
 
 import torch
@@ -104,8 +105,13 @@ def _fastest(device: torch.device) -> FuseFrame:
 
         return fuse_cpu.fuse_frame
     if device.type == 'cuda' and find_spec('triton'):
-        choose_triton_cache()
-        from pdl_ros.fusion import fuse_triton
-
-        return fuse_triton.fuse_frame
+        return _triton()
     return reference.fuse_frame
+
+
+@lru_cache
+def _triton() -> FuseFrame:
+    choose_triton_cache()
+    from pdl_ros.fusion import fuse_triton
+
+    return fuse_triton.fuse_frame
