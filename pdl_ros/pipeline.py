@@ -60,7 +60,11 @@ class Segmenter:
         engine: EngineSettings | None = None,
     ) -> None:
         self.variant = variant
-        self.engine = open_engine(network, variant, pick_device(device), engine or EngineSettings())
+        settings = engine or EngineSettings()
+        size = None
+        if settings.frame_size is not None:
+            size = padded_size(network_size(*settings.frame_size, variant), variant)
+        self.engine = open_engine(network, variant, pick_device(device), settings, size)
         self.fusion = fusion or default_fusion(variant)
         self.augmentation: InferenceAugmentation | None = None
         self._preprocess = Preprocessor(variant, self.device)

@@ -24,7 +24,6 @@ from pdl_ros.engines.progress import Progress
 from pdl_ros.errors import PdlError, require
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
-from pdl_ros.preprocessing import network_size, padded_size
 from pdl_ros.runtime import cache
 
 if TYPE_CHECKING:
@@ -47,17 +46,6 @@ def image_shapes(variant: Variant, size: tuple[int, int] | None = None, batch: i
     short, long, step = variant.short_edge, variant.long_edge, variant.size_divisor
     least, most = short // 2, long + step  # a frame is padded by less than a step
     return (1, 3, least, least), (1, 3, short, long), (batch, 3, most, most)
-
-
-def sized_shapes(
-    variant: Variant, frame_size: tuple[int, int] | None, batch: int = 1
-) -> list[Shapes]:
-    """Return the shapes that `pdl_ros export tensorrt --height --width` builds for, where these
-    are of the network's input for frames of this (height, width); none for None.
-    """
-    if frame_size is None:
-        return []
-    return [image_shapes(variant, padded_size(network_size(*frame_size, variant), variant), batch)]
 
 
 def open_tensorrt(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pdl_ros.errors import PdlError, os_error_reason
+from pdl_ros.errors import PdlError, os_error_reason, printable
 from pdl_ros.network.names import TABLES, release_of, table_rank, unwrapped
 from pdl_ros.network.torch_files import LEGACY_MAGIC, read_torch
 from pdl_ros.network.unpickling import (
@@ -116,7 +116,13 @@ def _open_pickle(path: Path, container: str) -> Contents:
     ours = _unwrapped(tensors)
     if len(ours) < len(tensors):
         skipped.append(f'{len(tensors) - len(ours)} tensors beside the network')
-    return Contents(container, ours, {}, inside, tuple(skipped))
+    return Contents(
+        container, ours, {}, tuple(map(_short, inside)), tuple(dict.fromkeys(map(_short, skipped)))
+    )
+
+
+def _short(name: str) -> str:
+    return printable(name[:100])
 
 
 def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -175,7 +181,7 @@ def _why_no_table(content: Any) -> str:
         name = key if isinstance(key, int) else kind_of(key)
         return _run_code(key) or f'is not a state dict: it names a tensor {name}.'
     return _run_code(value) or (
-        f'is not a state dict: its entry {key[:60]!r} is {kind_of(value)} instead of a tensor.'
+        f'is not a state dict: its entry {_short(key)!r} is {kind_of(value)} instead of a tensor.'
     )
 
 

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdl_ros.errors import printable
+
 PersistentLoad = Callable[[Any], Any]
 _PythonUnpickler: Any = pickle._Unpickler
 
@@ -229,7 +231,7 @@ def as_tensor(value: Any) -> Tensor | None:
 def kind_of(value: Any) -> str:
     """Name the class of what was unpickled."""
     if isinstance(value, Placeholder) or (isinstance(value, type) and hasattr(value, 'name')):
-        return value.name
+        return printable(value.name)[:100]
     names = {_Array: 'ndarray', _View: 'Tensor', Storage: 'Storage'}
     return names.get(type(value), type(value).__name__)
 

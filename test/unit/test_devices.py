@@ -120,7 +120,7 @@ def test_the_last_gpu_gives_the_labels_of_the_cpu_and_leaves_the_first_alone(eng
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_the_fusion_launches_on_the_gpu_of_its_heads():
     device = torch.device('cuda', torch.cuda.device_count() - 1)
-    network = network_of('scene_tiny')
+    network = network_of()
     heads = TorchEngine(network, device)(torch.randn(1, 3, 96, 160, device=device))
     variant = Segmenter.load('scene_tiny', 'cpu').variant
     result = fuse(heads, variant.label_set, pipeline.default_fusion(variant), (96, 160))

@@ -18,18 +18,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdl_ros.engines import EngineSettings
+from pdl_ros.engines import EngineSettings, tensorrt_plans
 from pdl_ros.engines.tensorrt_plans import (
     _int8_model,
     image_shapes,
     load_or_build,
     model_facts,
     open_tensorrt,
-    sized_shapes,
 )
 from pdl_ros.engines.torch_engine import TorchEngine
 from pdl_ros.errors import PdlError
 from pdl_ros.network.variants import VARIANTS, get_variant
+from pdl_ros.pipeline import Segmenter
 from pdl_ros.preprocessing import network_size, padded_size
 from pdl_ros.runtime import cache
 
@@ -103,14 +103,20 @@ def test_an_engine_for_one_size_has_room_for_a_batch():
 
 
 @pytest.mark.parametrize('size', [(480, 640), (1080, 1920), (720, 1280)])
-def test_the_node_asks_for_what_the_export_of_its_cameras_size_built(size):
+def test_a_segmenter_asks_for_what_the_export_of_its_cameras_size_built(size, monkeypatch):
     camvid = get_variant('camvid_efficientnet_lite0')
     height, width = padded_size(network_size(*size, camvid), camvid)
-    asked = EngineSettings('tensorrt', frame_size=size, batch=2)
-    assert sized_shapes(camvid, asked.frame_size, asked.batch) == [
-        image_shapes(camvid, (height, width), 2)  # export tensorrt --height --width --batch 2
-    ]
-    assert sized_shapes(camvid, None) == []
+    asked: list = []
+
+    def opened(*arguments, instead) -> TorchEngine:
+        asked.extend([*instead, arguments[4]])
+        return engine()
+
+    monkeypatch.setattr(tensorrt_plans, 'open_tensorrt', opened)
+    network = network_of(camvid)
+    Segmenter(network, camvid, 'cpu', None, EngineSettings('tensorrt', frame_size=size, batch=2))
+    exported = image_shapes(camvid, (height, width), 2)  # export tensorrt --height --width --batch
+    assert asked == [exported, image_shapes(camvid, None, 2)]
 
 
 def test_an_engine_for_the_cameras_size_is_taken_before_the_one_for_all_and_never_built():
