@@ -29,7 +29,8 @@ def atomic_write(path: Path, private: bool = False) -> Iterator[BinaryIO]:
             with target.open('wb') as file:
                 yield file
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f'{target.name}.{secrets.token_hex(4)}.part')
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
         handle = os.open(part, flags, 0o600 if private else 0o666)  # less the umask
