@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -278,6 +279,34 @@ def test_a_disk_that_is_full_in_the_end_is_a_sentence(
     assert capsys.readouterr().err == (
         'pdl_ros: /dev/full cannot be written: No space left on device.\n'
     )
+
+
+@pytest.mark.parametrize(
+    ('error', 'says'),
+    [
+        (OSError(errno.ENOSPC, 'No space left on device'), 'No space left on device'),
+        (FileNotFoundError(errno.ENOENT, 'No such file or directory', 'ffmpeg'), 'ffmpeg'),
+        (PermissionError(errno.EACCES, 'Permission denied', '/data/x'), '/data/x'),
+    ],
+)
+def test_what_the_system_refuses_in_the_midst_of_the_work_is_a_sentence(
+    error: OSError,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sys, 'argv', ['pdl_ros', 'bench', 'fusion'])
+    monkeypatch.setattr('pdl_ros.bench.fusion.bench_fusion', refuse)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith('pdl_ros: ')
+    assert says in said
+    assert said.count('\n') == 1
 
 
 def test_without_git_a_training_ends_with_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pdl_ros.runtime import cache, compiled
+from pdl_ros.runtime import cache, compiled, numba_compat
 
 KERNELS = """
 from pdl_ros.runtime.compiled import compiled, compiled_inner
@@ -121,3 +121,11 @@ def test_an_edit_makes_machine_code_stale_and_replaces_it(run, folder, tmp_path)
     assert not run()[0]
     assert run()[0]
     assert len(list(folder.iterdir())) == 2
+
+
+def test_with_a_numba_whose_private_parts_are_elsewhere_each_process_compiles(
+    run, folder, monkeypatch
+):
+    monkeypatch.setattr(numba_compat, '_dumps', None)
+    assert run() == run() == (False, '')
+    assert not folder.exists()
