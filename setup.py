@@ -52,6 +52,7 @@ setup(
         'numpy',
         'opencv-python-headless<5',
         'pillow>=9.3',
+        'platformdirs>=3.0',
         'PyYAML',
         'rich',
         'safetensors',

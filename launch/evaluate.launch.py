@@ -25,13 +25,13 @@ from launch.actions import (
     Shutdown,
     TimerAction,
 )
-from launch.event_handlers import OnExecutionComplete
+from launch.event_handlers import OnExecutionComplete, OnShutdown
 from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.ros_adapters import get_ros_node
 
-from launch import Action, LaunchContext, LaunchDescription
+from launch import Action, Event, LaunchContext, LaunchDescription
 
 NUMBERS = {
     'rate': ('1.0', 'Speed of the bag. Slow it down where the node cannot keep up.'),
@@ -100,8 +100,15 @@ def play(context: LaunchContext) -> list[Action]:
     command = ['ros2', 'bag', 'play', value['bag'], '--clock', '100', '--rate', str(number['rate'])]
     # The delay lets the player's publishers and the node find each other.
     command += ['--delay', '2', '--wait-for-all-acked', '60000', '--disable-keyboard-controls']
+    clean_up: list[Action] = []
     if value['policy'] == 'every_frame':
-        command += ['--qos-profile-overrides-path', offers(images)]
+        file = offers(images)
+        command += ['--qos-profile-overrides-path', str(file)]
+
+        def remove(event: Event, context: LaunchContext) -> None:
+            file.unlink(missing_ok=True)
+
+        clean_up = [RegisterEventHandler(OnShutdown(on_shutdown=remove))]
     command += ['--topics', *images, *infos, '/tf', '/tf_static']
 
     def end(event: ProcessExited, context: LaunchContext) -> list[Action]:
@@ -126,6 +133,7 @@ def play(context: LaunchContext) -> list[Action]:
         return [] if failed else [player]
 
     return [
+        *clean_up,
         LogInfo(msg=f'The bag starts as soon as the node listens to {", ".join(images)}.'),
         RegisterEventHandler(OnExecutionComplete(target_action=wait, on_completion=start)),
         wait,
@@ -147,8 +155,8 @@ async def wait_for_listeners(context: LaunchContext, topics: list[str], timeout:
             return
 
 
-def offers(topics: list[str]) -> str:
+def offers(topics: list[str]) -> Path:
     """Write the QoS in which the player shall offer topics; return the file."""
     with tempfile.NamedTemporaryFile('w', suffix='.yaml', delete=False) as file:
         json.dump(dict.fromkeys(topics, OFFER), file)  # JSON is YAML
-    return file.name
+    return Path(file.name)

@@ -39,3 +39,8 @@ def require_package(module: str, extra: str) -> None:
 def printable(text: str) -> str:
     """Return a text from an untrusted file as it may stand in a sentence and on a terminal."""
     return ''.join(letter if letter.isprintable() else '?' for letter in text)
+
+
+def os_error_reason(error: OSError) -> str:
+    """Return the system's reason as the end of a sentence, without its number and file."""
+    return error.strerror or str(error) or type(error).__name__

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdl_ros.engines import EngineSettings, open_engine, pick_device
+from pdl_ros.engines import EngineSettings, on_device, open_engine, pick_device
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
 from pdl_ros.fusion.averaging import InferenceAugmentation, View, average_views
 from pdl_ros.labels import LabelSet
@@ -60,7 +60,11 @@ class Segmenter:
         engine: EngineSettings | None = None,
     ) -> None:
         self.variant = variant
-        self.engine = open_engine(network, variant, pick_device(device), engine or EngineSettings())
+        settings = engine or EngineSettings()
+        size = None
+        if settings.frame_size is not None:
+            size = padded_size(network_size(*settings.frame_size, variant), variant)
+        self.engine = open_engine(network, variant, pick_device(device), settings, size)
         self.fusion = fusion or default_fusion(variant)
         self.augmentation: InferenceAugmentation | None = None
         self._preprocess = Preprocessor(variant, self.device)
@@ -139,6 +143,14 @@ class Segmenter:
         """
         for frame in frames:
             check_frame(frame)
+        with on_device(self.device):
+            return self._start(frames, output_sizes)
+
+    def _start(
+        self,
+        frames: Sequence[np.ndarray],
+        output_sizes: Sequence[tuple[int, int] | None] | None,
+    ) -> Callable[[], Segmented]:
         marks = _StageTimer(self.device)
         sizes = [network_size(f.shape[0], f.shape[1], self.variant) for f in frames]
         asked = output_sizes or [None] * len(frames)
@@ -179,7 +191,8 @@ class Segmenter:
         has room.
         """
         if self.device.type == 'cuda':
-            torch.cuda.empty_cache()
+            with on_device(self.device):
+                torch.cuda.empty_cache()
 
     def release(self) -> None:
         """Give the network's memory back; the segmenter cannot be used after it."""
@@ -229,7 +242,7 @@ class _StageTimer:
     def add(self) -> None:
         if self._device.type == 'cuda':
             self._events.append(torch.cuda.Event(enable_timing=True))
-            self._events[-1].record()
+            self._events[-1].record(torch.cuda.current_stream(self._device))
         else:
             self._times.append(time.perf_counter())
 

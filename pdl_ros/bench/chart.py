@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pdl_ros.errors import PdlError, require_package
+from pdl_ros.errors import PdlError, os_error_reason, require_package
+from pdl_ros.runtime.files import atomic_write
 
 _STAGES = {'preprocess_ms': '#9aa5b1', 'network_ms': '#3f7cac', 'fusion_ms': '#e08e45'}
 _INK = '#333333'
@@ -34,12 +35,13 @@ def draw_chart(reports: list[Path], out: Path) -> None:
         frameon=False,
         labelcolor=_INK,
     )
-    FigureCanvasAgg(figure).print_png(out)
+    with atomic_write(out) as file:
+        FigureCanvasAgg(figure).print_png(file)
 
 
 def _panels(report: Path) -> list[tuple[str, list[dict[str, Any]]]]:
     try:
-        found = json.loads(report.read_text())
+        found = json.loads(report.read_text(encoding='utf-8'))
         height, width = found['size']
         variants = list(dict.fromkeys(case['variant'] for case in found['cases']))
         return [
@@ -50,7 +52,7 @@ def _panels(report: Path) -> list[tuple[str, list[dict[str, Any]]]]:
             for variant in variants
         ]
     except OSError as error:
-        raise PdlError(f'{report} cannot be read: {error.strerror}.') from None
+        raise PdlError(f'{report} cannot be read: {os_error_reason(error)}.') from None
     except (ValueError, KeyError, TypeError):
         raise PdlError(f'{report} is no report of `pdl_ros bench engines --json`.') from None
 

@@ -4,7 +4,6 @@ that the memory bus alone would need.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
@@ -12,7 +11,6 @@ import platform
 import resource
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from pdl_ros.bench.streets import noise_heads, street_heads
 from pdl_ros.fusion import FusionSettings, fuse
 from pdl_ros.labels import LabelSet
 from pdl_ros.network.heads import HeadOutputs
+from pdl_ros.runtime.memory import give_freed_memory_back
 
 SIZES = ((512, 1024), (1024, 2048))
 INSTANCES = (20, 60, 200)
@@ -154,8 +153,7 @@ def _reset_peak(device: torch.device) -> int:
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
-    with suppress(OSError, AttributeError):  # else freed memory, still held, would be used again
-        ctypes.CDLL(None).malloc_trim(0)
+    give_freed_memory_back()  # else what is still held would be used again
     try:
         Path('/proc/self/clear_refs').write_text('5')
     except OSError:

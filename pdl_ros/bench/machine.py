@@ -7,13 +7,16 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pdl_ros.engines.onnx_engine import cpu_precisions
+from pdl_ros.engines.torch_engine import auto_precision
 from pdl_ros.errors import PdlError
 
 
@@ -25,6 +28,25 @@ def processor() -> str:
         return platform.processor()
     names = (line.partition(':')[2].strip() for line in lines if line.startswith('model name'))
     return next(names, platform.machine())
+
+
+def possible_engines(names: Sequence[str]) -> list[str]:
+    """Return those of some engines ('torch bf16') that this machine has; say which it has not."""
+    onnx = cpu_precisions()
+    missing = {
+        'torch bf16': auto_precision(torch.device('cpu')) != 'bf16',
+        'onnx fp32': 'fp32' not in onnx,
+        'onnx bf16': 'bf16' not in onnx,
+        **dict.fromkeys(('file fp16', 'file int8'), find_spec('onnxruntime') is None),
+    }
+    left_out = [name for name in names if missing.get(name, False)]
+    if left_out:
+        print(
+            f'Left out, for want of the instructions or packages: {", ".join(left_out)}; name them '
+            'with --engine to try.',
+            file=sys.stderr,
+        )
+    return [name for name in names if name not in left_out]
 
 
 def device_name(device: str) -> str:

@@ -36,6 +36,7 @@ from pdl_ros.demo.cameras import open_camera
 from pdl_ros.errors import PdlError
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
 from pdl_ros.node.output.images import ImageWriter
+from pdl_ros.node.ros_log import with_possible_log
 from pdl_ros.node.shared_memory import configure_shared_memory
 
 LABELS = ('semantic', 'instance', 'panoptic')
@@ -193,7 +194,7 @@ def _rig(weights: str, **others: str) -> Iterator[_Rig]:
     configure_shared_memory()
     process = subprocess.Popen([*command, '-r', f'__ns:={_NAMESPACE}'], stdout=sys.stderr)
     context = Context()
-    rclpy.init(context=context)
+    rclpy.init(args=with_possible_log(), context=context)
     node, audience = (
         Node(name, namespace=_NAMESPACE, context=context) for name in ('bench', 'audience')
     )

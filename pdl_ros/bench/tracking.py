@@ -10,7 +10,6 @@ split or hide, and what a tracker does there stays unseen. MOTA and IDF1 would s
 
 from __future__ import annotations
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,6 +31,7 @@ from pdl_ros.errors import PdlError
 from pdl_ros.fusion import PanopticResult
 from pdl_ros.labels import LabelSet
 from pdl_ros.pipeline import Segmenter
+from pdl_ros.runtime.files import write_json
 from pdl_ros.tracking import Tracker
 
 FIRST_SEED = 30_000  # streets on which neither weights nor settings were chosen
@@ -67,7 +67,7 @@ def bench_tracking(scenes: int, frames: int, camvid: Path | None, out: Path | No
     for title, part in rows.items():
         show(title, part)
     if out is not None:
-        out.write_text(json.dumps(rows, indent=1) + '\n', encoding='utf-8')
+        write_json(out, rows)
 
 
 def score(sequences: Iterable[list[Frame]], exact: bool) -> list[dict[str, Any]]:

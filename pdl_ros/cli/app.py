@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from typing import Annotated
@@ -16,8 +17,9 @@ from pdl_ros.cli.evaluate import evaluate
 from pdl_ros.cli.export import export
 from pdl_ros.cli.infer import infer
 from pdl_ros.cli.train import train
-from pdl_ros.errors import PdlError
+from pdl_ros.errors import PdlError, os_error_reason
 from pdl_ros.runtime.openmp import limit_openmp_spin
+from pdl_ros.runtime.terminal import print_on_any_terminal
 
 app = typer.Typer(
     help='Panoptic-DeepLab for ROS 2: panoptic segmentation of camera images.',
@@ -35,11 +37,18 @@ app.add_typer(export, name='export')
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit status 2."""
     limit_openmp_spin()
+    print_on_any_terminal()
     try:
         logging.basicConfig(level=logging.INFO, format='%(message)s')
         app()
     except PdlError as error:
         print(f'pdl_ros: {error}', file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # what no check before the work could know of
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        what = 'A file' if error.filename is None else error.filename
+        print(f'pdl_ros: {what} cannot be used: {os_error_reason(error)}.', file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

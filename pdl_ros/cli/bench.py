@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pdl_ros.cli.options import JsonFile, OutFile
+from pdl_ros.runtime.files import write_json
 
 BenchDevice = Annotated[str, typer.Option('--device', help='cpu, cuda or cuda:N.')]
 bench = typer.Typer(help='Time the parts beside plain versions of them.', no_args_is_help=True)
@@ -14,9 +16,7 @@ bench = typer.Typer(help='Time the parts beside plain versions of them.', no_arg
 
 @bench.command('fusion')
 def bench_fusion(
-    json_file: Annotated[
-        Path | None, typer.Option('--json', help='Also write the results here.')
-    ] = None,
+    json_file: JsonFile = None,
     repeats: Annotated[int, typer.Option(min=1, help='Frames timed in each case.')] = 30,
     published: Annotated[
         bool, typer.Option(help='Also time the published algorithm: minutes, and gigabytes.')
@@ -29,7 +29,7 @@ def bench_fusion(
     results = fusion.bench_fusion(repeats, published, device)
     fusion.print_results(results)
     if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=1) + '\n')
+        write_json(json_file, results)
 
 
 @bench.command('tracking')
@@ -39,9 +39,7 @@ def bench_tracking(
     camvid: Annotated[
         Path | None, typer.Option(help='Folder of CamVid with images/val and panoptic/val.')
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option('--json', help='Also write the results here.')
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Score the tracker beside the ids as they come and plain overlap with the last frame."""
     from pdl_ros.bench import tracking
@@ -63,19 +61,21 @@ def bench_engines(
     ] = None,
     busy: Annotated[int, typer.Option(min=0, help='Processes that compute beside it.')] = 0,
     device: BenchDevice = 'cpu',
-    json_file: Annotated[
-        Path | None, typer.Option('--json', help='Also write the results here.')
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Time each engine, stage by stage, beside the network and fusion as published."""
     from pdl_ros.bench import engines
+    from pdl_ros.bench.machine import possible_engines
 
     variants = variant or ['camvid_efficientnet_lite0']
-    names = engine or list(engines.ENGINES if device == 'cpu' else engines.CUDA_ENGINES)
+    if device != 'cpu':
+        names = engine or list(engines.CUDA_ENGINES)
+    else:
+        names = engine or possible_engines(engines.ENGINES)
     results = engines.bench_engines(variants, height, width, frames, names, busy, device)
     engines.print_results(results)
     if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=1) + '\n')
+        write_json(json_file, results)
 
 
 @bench.command('agreement')
@@ -88,28 +88,27 @@ def bench_agreement(
     engine: Annotated[
         list[str] | None, typer.Option(help="Such as 'torch bf16'; may be given several times.")
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option('--json', help='Also write the results here.')
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Compare engines and precisions with plain PyTorch in fp32: heads, pixels, PQ and mIoU."""
     from pdl_ros.bench import agreement
+    from pdl_ros.bench.machine import possible_engines
     from pdl_ros.datasets.label_folder import LabelFolder
     from pdl_ros.network import checkpoints
 
     label_set = checkpoints.load(weights)[1].label_set
     validation, training = (LabelFolder(data, split, label_set) for split in ('val', 'train'))
-    engines = engine or list(agreement.ENGINES)
+    engines = engine or possible_engines(agreement.ENGINES)
     results = agreement.bench_agreement(weights, validation, training, engines, step)
     agreement.print_results(results)
     if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=1) + '\n')
+        write_json(json_file, results)
 
 
 @bench.command('chart')
 def bench_chart(
     reports: Annotated[list[Path], typer.Argument(help='What `bench engines --json` wrote.')],
-    out: Annotated[Path, typer.Option('-o', '--out', help='The PNG file.')] = Path('engines.png'),
+    out: Annotated[Path, OutFile] = Path('engines.png'),
 ) -> None:
     """Draw reports of `bench engines` side by side."""
     from pdl_ros.bench.chart import draw_chart
@@ -123,9 +122,7 @@ def bench_node(
     width: Annotated[int, typer.Option(help='Width of the frames.')] = 2048,
     frames: Annotated[int, typer.Option(min=1, help='Frames timed in each case.')] = 20,
     weights: Annotated[str, typer.Option(help='A shipped variant.')] = 'scene_tiny',
-    json_file: Annotated[
-        Path | None, typer.Option('--json', help='Also write the results here.')
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Time what the node adds to the pipeline: messages, DDS and waiting, in real processes."""
     from pdl_ros.bench import node
@@ -133,4 +130,4 @@ def bench_node(
     results = node.bench_node(height, width, frames, weights)
     node.print_results(results)
     if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=1) + '\n')
+        write_json(json_file, results)

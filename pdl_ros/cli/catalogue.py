@@ -47,6 +47,10 @@ def describe(file: str) -> Iterator[tuple[str, str]]:
     yield 'file', f'{path}, {path.stat().st_size / 1e6:.1f} MB, {contents.container}'
     kinds = sorted({str(t.dtype).removeprefix('torch.') for t in contents.tensors.values()})
     yield 'tensors', f'{len(contents.tensors)}, {", ".join(kinds)}'
+    if contents.inside:
+        yield 'found in', '.'.join(contents.inside)
+    if contents.skipped:
+        yield 'skipped', ', '.join(contents.skipped[:6]) + ' …' * (len(contents.skipped) > 6)
     if release_of(contents.tensors) is None and (name := checkpoints.backbone_in(contents.tensors)):
         yield 'holds', f'the encoder {name}; for `pdl_ros train --backbone-weights`'
         return

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pdl_ros.cli.options import OutFile
+
 checkpoint = typer.Typer(help='Look at and convert files of weights.', no_args_is_help=True)
 
 
@@ -22,7 +24,7 @@ def inspect(file: Annotated[str, typer.Argument(help='A file of weights.')]) -> 
 @checkpoint.command('import')
 def import_(
     file: Annotated[str, typer.Argument(help="detectron2's or the authors' file of weights.")],
-    out: Annotated[Path, typer.Option('--out', '-o', help='The .safetensors file to write.')],
+    out: Annotated[Path, OutFile],
     variant: Annotated[
         str | None, typer.Option(help='Variant, where the parameters fit several.')
     ] = None,

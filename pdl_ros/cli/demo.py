@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pdl_ros.cli.options import Device
+from pdl_ros.cli.options import Device, OutFolder
 
 
 def demo(
@@ -18,7 +18,7 @@ def demo(
         str, typer.Option(help='Shipped variant or checkpoint file; empty: what fits the source.')
     ] = '',
     device: Device = 'auto',
-    out: Annotated[Path, typer.Option(help='Where the pictures go.')] = Path('demo_output'),
+    out: Annotated[Path, OutFolder] = Path('demo_output'),
     rate: Annotated[float, typer.Option(help="Frames a second; 0: the source's own.")] = 0.0,
     frames: Annotated[int, typer.Option(help='Stop after this many frames; 0: all.')] = 0,
 ) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from pdl_ros.cli.options import (
     DEFAULT_VARIANT,
     Data,
     Device,
     EngineName,
     Flip,
+    JsonFile,
     Precision,
     Scales,
     Weights,
@@ -30,9 +26,7 @@ def evaluate(
     flip: Flip = False,
     engine: EngineName = 'auto',
     precision: Precision = 'auto',
-    json_file: Annotated[
-        Path | None, typer.Option('--json', help='Also write the scores here.')
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Score a checkpoint on labelled images: PQ, SQ, RQ and mIoU."""
     from pdl_ros.evaluation.report import print_table, write_json

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
+from pdl_ros.cli.options import OutFile
+
 export = typer.Typer(help='Write a network for other runtimes.', no_args_is_help=True)
 
 
 @export.command()
 def onnx(
     weights: Annotated[str, typer.Argument(help='A shipped variant, or a checkpoint file.')],
-    out: Annotated[Path, typer.Option('--out', '-o', help='The .onnx file to write.')],
+    out: Annotated[Path, OutFile],
     height: Annotated[int | None, typer.Option(min=1, help='Fixed input height.')] = None,
     width: Annotated[int | None, typer.Option(min=1, help='Fixed input width.')] = None,
     batch: Annotated[str, typer.Option(help='dynamic, or a fixed number of images.')] = 'dynamic',

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,12 +12,13 @@ from pdl_ros.cli.options import (
     Device,
     EngineName,
     Flip,
+    OutFolder,
     Precision,
     Scales,
     Weights,
     open_segmenter,
 )
-from pdl_ros.errors import PdlError
+from pdl_ros.runtime.files import atomic_write, require_writable_folder, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +32,7 @@ def infer(
     source: Annotated[
         str, typer.Argument(help='An image, a video, a folder of images or a rosbag.')
     ],
-    out: Annotated[Path, typer.Option('--out', '-o', help='Folder for the results.')] = Path(
-        'output'
-    ),
+    out: Annotated[Path, OutFolder] = Path('output'),
     weights: Weights = DEFAULT_VARIANT,
     device: Device = 'auto',
     scales: Scales = '1',
@@ -64,7 +62,7 @@ def infer_files(source: str, segmenter: Segmenter, out: Path) -> int:
     from pdl_ros.visualization import overlay
 
     frames = open_source(source)
-    out.mkdir(parents=True, exist_ok=True)
+    require_writable_folder(out)
     count = 0
     for rgb in track(frames, 'segmenting', total=frames.length):
         result = segmenter(rgb)
@@ -72,9 +70,7 @@ def infer_files(source: str, segmenter: Segmenter, out: Path) -> int:
         picture = overlay(rgb, panoptic, segmenter.label_set)
         _write(out / f'{count:06d}_panoptic.png', panoptic.astype(np.uint16))
         _write(out / f'{count:06d}_overlay.png', picture[..., ::-1])
-        (out / f'{count:06d}.json').write_text(
-            json.dumps(_segments(result, segmenter.label_set), indent=1)
-        )
+        write_json(out / f'{count:06d}.json', _segments(result, segmenter.label_set))
         count += 1
     return count
 
@@ -89,5 +85,5 @@ def _segments(result: PanopticResult, label_set: LabelSet) -> list[dict]:
 def _write(path: Path, image: np.ndarray) -> None:
     import cv2
 
-    if not cv2.imwrite(str(path), image):
-        raise PdlError(f'{path} cannot be written; is the disk full or the folder read-only?')
+    with atomic_write(path) as file:
+        file.write(cv2.imencode('.png', image)[1].tobytes())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pdl_ros.errors import PdlError
+from pdl_ros.runtime.files import require_writable_file, require_writable_folder
 
 if TYPE_CHECKING:
     from pdl_ros.datasets import PanopticDataset
@@ -28,6 +30,26 @@ Data = Annotated[
     typer.Option(
         help='Folder with images/<split>/ and panoptic/<split>/; "scene" for drawn streets.'
     ),
+]
+
+
+def _writable_file(path: Path | None) -> Path | None:
+    if path is not None:
+        require_writable_file(path)
+    return path
+
+
+def _writable_folder(path: Path) -> Path:
+    require_writable_folder(path)
+    return path
+
+
+# Found impossible before the work begins.
+OutFolder = typer.Option('--out', '-o', callback=_writable_folder, help='Folder for the results.')
+OutFile = typer.Option('--out', '-o', callback=_writable_file, help='The file to write.')
+JsonFile = Annotated[
+    Path | None,
+    typer.Option('--json', callback=_writable_file, help='Also write the results here.'),
 ]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pdl_ros import __version__
-from pdl_ros.cli.options import Data, Device, open_dataset
+from pdl_ros.cli.options import Data, Device, OutFolder, open_dataset
 from pdl_ros.errors import require_package
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def train(
     variant: Annotated[str, typer.Argument(help='Variant to train; see `pdl_ros variants`.')],
     data: Data,
-    out: Annotated[Path, typer.Option(help='Folder of the run; an existing run is resumed.')],
+    out: Annotated[Path, OutFolder],
     labels: Annotated[
         str | None, typer.Option(help='Label set (name or YAML) of your own data.')
     ] = None,
@@ -34,7 +34,7 @@ def train(
     device: Device = 'auto',
 ) -> None:
     """Train on labelled images, then score the averaged weights on the `val` split and save
-    them.
+    them. A run that is in the folder already is resumed.
     """
     require_package('lightning_fabric', 'train')
     from pdl_ros.evaluation.report import print_table, write_json
@@ -74,16 +74,14 @@ def train(
 
 def _commit() -> str:
     """The commit of this checkout, for the header of trained weights; unknown in an installed
-    package.
+    package, or without git.
     """
+    command = ['git', 'describe', '--always', '--dirty', '--abbrev=40']
     folder = Path(__file__).parent
-    asked = subprocess.run(
-        ['git', 'describe', '--always', '--dirty', '--abbrev=40'],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        asked = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return f'release {__version__}'
     return asked.stdout.strip() or f'release {__version__}'
 
 

@@ -24,6 +24,7 @@ from std_msgs.msg import Header
 from pdl_ros.demo.cameras import open_camera
 from pdl_ros.errors import PdlError
 from pdl_ros.node.output.images import ImageWriter
+from pdl_ros.node.ros_log import with_possible_log
 from pdl_ros.node.shared_memory import configure_shared_memory
 
 _FAREWELL = 2.0  # seconds for listeners to have the last frames
@@ -61,7 +62,7 @@ def play(
     are taken from the command line.
     """
     configure_shared_memory()
-    rclpy.init()
+    rclpy.init(args=with_possible_log())
     with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         node = FramePlayer()
         if node.wait_for_subscribers(listeners, patience):

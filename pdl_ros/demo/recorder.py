@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 from pdl_ros.imaging.raw import to_rgb
 from pdl_ros.labels import LabelClass, LabelSet
 from pdl_ros.msg import FrameTiming, LabelInfo, PanopticInstanceArray
+from pdl_ros.node.ros_log import with_possible_log
 
 # Frames of which something is missing: the results of a slow node, or its labels, which may come
 # seconds after the first results. At 30 Hz this is 3 s.
@@ -40,7 +41,7 @@ def watch(
     go_on: Callable[[Recorder], bool],
 ) -> None:
     """Be a recorder process in a namespace for as long as `go_on`, asked often, says so."""
-    rclpy.init(args=['--ros-args', '-r', f'__ns:={namespace}'])
+    rclpy.init(args=with_possible_log(['--ros-args', '-r', f'__ns:={namespace}']))
     recorder = Recorder(on_frame)
     try:
         while go_on(recorder):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pdl_ros.demo.cameras import open_camera
 from pdl_ros.demo.contact_sheet import ContactSheet
 from pdl_ros.errors import PdlError
 from pdl_ros.network import checkpoints
+from pdl_ros.runtime.files import require_writable_folder, write_json
 
 NAMESPACE = '/pdl_demo'
 _STREET_WEIGHTS, _SCENE_WEIGHTS = 'camvid_efficientnet_lite0', 'scene_tiny'
@@ -62,6 +62,7 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     parameters = {'weights': weights, 'device': settings.device, 'image_qos': 'reliable'}
     node_arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
     camera_arguments = [settings.source, str(settings.rate), str(frames), '--ros-args']
+    require_writable_folder(settings.out)
     settings.out.mkdir(parents=True, exist_ok=True)
     with (
         ContactSheet(settings.out) as album,
@@ -73,7 +74,7 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
         if (status := node.wait(10)) != 0:
             raise PdlError(f'The node ended with status {status} instead of 0; see its log above.')
     summary = album.summary(inputs)
-    (settings.out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+    write_json(settings.out / 'summary.json', summary)
     _print_summary(summary, settings.out)
     return summary
 

@@ -12,16 +12,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from pdl_ros.engines import mkldnn_compat
 from pdl_ros.engines.folding import Step
+from pdl_ros.engines.mkldnn_compat import Geometry
 from pdl_ros.network.layers import SamePadConv2d, same_pad
 
-# oneDNN's names and numbers for our activations.
-_FUSED: dict[str, tuple[str, list[float]]] = {
-    'none': ('none', []),
-    'relu': ('relu', []),
-    'relu6': ('hardtanh', [0.0, 6.0]),
-    'hardswish': ('hardswish', []),
-}
 # oneDNN's fast depthwise kernels end here: rate 12 takes 15 times as long as rate 6, rate 18 takes
 # 60 times (measured on 2048 channels).
 _LARGEST_RATE = 6
@@ -50,7 +45,7 @@ class PackedStep(nn.Module):
         self.kernel, self.stride, self.dilation = conv.kernel_size, conv.stride, conv.dilation
         self.padding: tuple[int, ...] = conv.padding  # type: ignore[assignment]
         self.groups, self.replaces = conv.groups, step.replaces
-        self.function, self.numbers = _FUSED[step.activation]
+        self.activation = step.activation
         self.register_buffer('weight', conv.weight.detach())
         self.register_buffer('bias', None if conv.bias is None else conv.bias.detach())
         self._packed, self._shape = self.weight, torch.Size()
@@ -59,27 +54,16 @@ class PackedStep(nn.Module):
         x = x.to(self.weight.dtype)
         if self.same:
             x = self._pad(x)
-        geometry = (self.padding, self.stride, self.dilation, self.groups)
+        geometry = Geometry(self.padding, self.stride, self.dilation, self.groups)
         if x.shape != self._shape:
             # A layout for another size is right as well, but converted at every call, slowly.
-            self._packed = torch.ops.mkldnn._reorder_convolution_weight(
-                self.weight, *geometry, list(x.shape)
-            )
+            self._packed = mkldnn_compat.reorder(self.weight, geometry, x.shape)
             self._shape = x.shape
-        common = (self._packed, self.bias, *geometry)
+        packed = (self._packed, self.bias, geometry, self.activation)
         if shortcut is None:
-            return torch.ops.mkldnn._convolution_pointwise(
-                x, *common, self.function, self.numbers, None
-            )
+            return mkldnn_compat.convolve(x, *packed)
         shortcut = shortcut.to(self.weight.dtype)
-        then = (None if self.function == 'none' else self.function, self.numbers, None)
-        if self.replaces:
-            return torch.ops.mkldnn._convolution_pointwise_.binary(
-                shortcut, x, *common, 'add', None, *then
-            )
-        return torch.ops.mkldnn._convolution_pointwise.binary(
-            x, shortcut, *common, 'add', None, *then
-        )
+        return mkldnn_compat.convolve_and_add(x, shortcut, *packed, self.replaces)
 
     def is_wide_depthwise(self) -> bool:
         """Tell whether it is of the kind that oneDNN has only slow code for."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 
 from pdl_ros.errors import PdlError
@@ -22,4 +24,11 @@ def pick_device(name: str) -> torch.device:
         )
     if device.type not in ('cpu', 'cuda'):
         raise PdlError(f'Device {name!r} is not supported; use auto, cpu, cuda or cuda:N.')
-    return device
+    return torch.device('cuda', device.index or 0) if device.type == 'cuda' else device
+
+
+def on_device(device: torch.device) -> AbstractContextManager[None]:
+    """Make a device the current one of this thread: streams, events, pinned memory and kernels
+    that name none are its own then. Does nothing for a CPU.
+    """
+    return torch.cuda.device(device if device.type == 'cuda' else -1)

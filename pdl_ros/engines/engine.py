@@ -53,15 +53,16 @@ class EngineSettings:
     engine: one of `ENGINES`, precision: one of `PRECISIONS`; auto is what is fastest here among
     those that give the published label maps (docs/engines.md). fallback: when the engine cannot
     be had, warn and run on PyTorch instead of failing. background: run on PyTorch while a TensorRT
-    engine builds. size: the (height, width) of the network's input that a TensorRT engine is built
-    for, None: any up to the variant's largest; batch: its most images at a time.
+    engine builds. frame_size: the (height, width) of the frames that are expected: a TensorRT
+    engine that was exported for their size alone is taken before the one for all sizes. batch: its
+    most images at a time.
     """
 
     engine: str = 'auto'
     precision: str = 'auto'
     fallback: bool = False
     background: bool = False
-    size: tuple[int, int] | None = None
+    frame_size: tuple[int, int] | None = None
     batch: int = 1
 
     def __post_init__(self) -> None:

@@ -22,9 +22,11 @@ def open_engine(
     variant: Variant,
     device: torch.device,
     settings: EngineSettings,
+    size: tuple[int, int] | None = None,
 ) -> Engine:
     """Make the engine that `settings` ask for.
 
+    size: the (height, width) of the network's input that is expected, by `settings.frame_size`.
     Raises PdlError where it cannot be had; with `settings.fallback` that is logged as a warning of
     the logger `pdl_ros.engines`, and the engine is PyTorch.
     """
@@ -38,7 +40,7 @@ def open_engine(
             from pdl_ros.engines.onnx_engine import OnnxEngine
 
             return OnnxEngine(network, variant, device, settings.precision)
-        return _open_tensorrt(network, variant, device, settings)
+        return _open_tensorrt(network, variant, device, settings, size)
     except PdlError as error:
         if not settings.fallback:
             raise
@@ -47,14 +49,21 @@ def open_engine(
 
 
 def _open_tensorrt(
-    network: PanopticDeepLab, variant: Variant, device: torch.device, settings: EngineSettings
+    network: PanopticDeepLab,
+    variant: Variant,
+    device: torch.device,
+    settings: EngineSettings,
+    size: tuple[int, int] | None,
 ) -> Engine:
     from pdl_ros.engines.tensorrt_plans import image_shapes, open_tensorrt
 
-    shapes = image_shapes(variant, settings.size, settings.batch)
+    sized = [] if size is None else [image_shapes(variant, size, settings.batch)]
+    shapes = image_shapes(variant, None, settings.batch)
 
     def make(stop: Event | None = None) -> Engine:
-        return open_tensorrt(network, variant, device, settings.precision, shapes, stop)
+        return open_tensorrt(
+            network, variant, device, settings.precision, shapes, stop, instead=sized
+        )
 
     if not settings.background:
         return make()

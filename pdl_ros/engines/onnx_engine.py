@@ -67,6 +67,15 @@ class OnnxEngine:
         del self._run
 
 
+def cpu_precisions() -> tuple[str, ...]:
+    """Return what this engine computes in on this processor; empty where its packages are not."""
+    if find_spec('onnx') is None:
+        return ()
+    if find_spec('openvino') is not None:
+        return _openvino_precisions()
+    return ('fp32',) if find_spec('onnxruntime') is not None else ()
+
+
 def cpu_session(model: bytes | Path, optimised: bool = True) -> Any:
     """Return ONNX Runtime's InferenceSession of a model on the CPU; not `optimised`, it computes
     what is written, step by step.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +11,10 @@ import torch
 
 from pdl_ros.engines.onnx_engine import cpu_session
 from pdl_ros.engines.onnx_export import OUTPUTS, Size, export_onnx
-from pdl_ros.errors import PdlError, require, require_package
+from pdl_ros.errors import require, require_package
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
+from pdl_ros.runtime.files import atomic_write
 
 TOLERANCE = 5e-3
 """Most that a head may differ from PyTorch's, as a share of its largest value.
@@ -41,7 +40,7 @@ def write_onnx(
     size: Size | None = None,
     batch: int | None = None,
 ) -> Written:
-    """Write a simplified ONNX file, and run it beside PyTorch before it gets its name.
+    """Write a simplified ONNX file that was run beside PyTorch.
 
     `size` and `batch` as in `export_onnx`. Raises PdlError where the file cannot be written or its
     heads are not PyTorch's; then there is no file, or the one that was there before.
@@ -50,24 +49,17 @@ def write_onnx(
         require_package(module, 'export')
     buffer = io.BytesIO()
     export_onnx(network, variant, buffer, size, batch)
-    temporary = path.with_name(f'{path.name}.tmp')
     shapes = [(batch or 2, 3, *edges) for edges in ([size] if size else telling_sizes(variant))]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(_simplified(buffer.getvalue()))
-        error = largest_error(network, temporary, shapes)
-        require(
-            error <= TOLERANCE,
-            f'{path} is not written: ONNX Runtime differs from PyTorch by {error:.1e} of the '
-            f"heads' largest value, and {TOLERANCE:.0e} is allowed; please report this with the "
-            'versions of torch, onnx, onnxslim and onnxruntime.',
-        )
-        os.replace(temporary, path)
-    except OSError as failure:
-        raise PdlError(f'{path} cannot be written: {failure.strerror or failure}.') from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    model = _simplified(buffer.getvalue())
+    error = largest_error(network, model, shapes)
+    require(
+        error <= TOLERANCE,
+        f'{path} is not written: ONNX Runtime differs from PyTorch by {error:.1e} of the '
+        f"heads' largest value, and {TOLERANCE:.0e} is allowed; please report this with the "
+        'versions of torch, onnx, onnxslim and onnxruntime.',
+    )
+    with atomic_write(path) as file:
+        file.write(model)
     return Written(error, shapes)
 
 

@@ -14,6 +14,7 @@ import tensorrt as trt
 import torch
 from torch import Tensor, nn
 
+from pdl_ros.engines.devices import on_device
 from pdl_ros.engines.onnx_export import OUTPUTS
 from pdl_ros.engines.progress import Progress
 from pdl_ros.errors import PdlError, require
@@ -118,7 +119,7 @@ class TensorRTEngine:
         self.device, self.precision = device, precision
         # One context and one recording for each shape: they come and go together.
         self._kept: OrderedDict[torch.Size, tuple[_Shaped, CudaGraphs]] = OrderedDict()
-        with torch.cuda.device(device):
+        with on_device(device):
             try:
                 runtime = trt.Runtime(_logger)
             except TypeError:
@@ -140,21 +141,23 @@ class TensorRTEngine:
 
     def release(self) -> None:
         """Drop the engine and its buffers."""
-        torch.cuda.synchronize(self.device)
-        self._kept.clear()
-        del self._engine, self._scratch
+        with on_device(self.device):
+            torch.cuda.synchronize(self.device)
+            self._kept.clear()
+            del self._engine, self._scratch
 
     def _prepare(self, shape: torch.Size) -> tuple[_Shaped, CudaGraphs]:
         fits = zip(self._low, shape, self._high, strict=True)
         require(
             all(low <= n <= high for low, n, high in fits),
             f'The TensorRT engine takes images from {_text(self._low)} to {_text(self._high)}, and '
-            f'this is {_text(shape)}; build one with pdl_ros export tensorrt --height --width.',
+            f'this is {_text(shape)}; give the node the size of its camera as warm_up_size, or '
+            'build an engine with pdl_ros export tensorrt --height --width.',
         )
-        if len(self._kept) == KEPT:
-            torch.cuda.synchronize(self.device)  # it may still be running
-            self._kept.popitem(last=False)
-        with torch.cuda.device(self.device):
+        with on_device(self.device):
+            if len(self._kept) == KEPT:
+                torch.cuda.synchronize(self.device)  # it may still be running
+                self._kept.popitem(last=False)
             network = _Shaped(self._engine, self._scratch, shape)
         self._kept[shape] = network, CudaGraphs(self.device)
         return self._kept[shape]

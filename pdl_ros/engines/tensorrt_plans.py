@@ -10,20 +10,21 @@ import importlib.util
 import io
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pdl_ros import __version__
-from pdl_ros.engines import cache
 from pdl_ros.engines.calibration import halve, quantise
+from pdl_ros.engines.devices import on_device
 from pdl_ros.engines.engine import Engine
 from pdl_ros.engines.progress import Progress
 from pdl_ros.errors import PdlError, require
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
+from pdl_ros.runtime import cache
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -55,13 +56,15 @@ def open_tensorrt(
     shapes: Shapes | None = None,
     stop: threading.Event | None = None,
     calibration: Iterable[Tensor] | None = None,
+    instead: Sequence[Shapes] = (),
 ) -> Engine:
     """Return a TensorRT engine from the cache; build it, which takes minutes, where there is none
     that fits.
 
     precision: fp32, fp16 (auto) or int8. calibration: for int8, batches of normalised images (N, 3,
     H, W) float32; None: what an earlier calibration of these weights found. Setting `stop` ends a
-    build early. Raises PdlError where there is no TensorRT, no GPU, or it fails.
+    build early. instead: shapes of engines that are taken before, where the cache has them. Raises
+    PdlError where there is no TensorRT, no GPU, or it fails.
     """
     precision = 'fp16' if precision == 'auto' else precision
     require(
@@ -82,7 +85,6 @@ def open_tensorrt(
         'model': '' if model is None else hashlib.sha256(model).hexdigest(),
         'tensorrt': trt.__version__,
         'cuda': str(torch.version.cuda),
-        'shapes': str(shapes),
         'gpu': f'{gpu.name} {gpu.major}.{gpu.minor}',
     }
     timings = {name: facts[name] for name in ('tensorrt', 'cuda', 'gpu')} | {
@@ -98,7 +100,7 @@ def open_tensorrt(
         from pdl_ros.engines.tensorrt_engine import build
 
         title = f'TensorRT engine {variant.name} {precision}'
-        with Progress(title, stop) as progress, torch.cuda.device(device):
+        with Progress(title, stop) as progress, on_device(device):
             progress.step('export to ONNX', 0, 1)
             exported = model or onnx_model(network, variant, precision)
             progress.finish('export to ONNX')
@@ -107,7 +109,7 @@ def open_tensorrt(
         return plan
 
     try:
-        return load_or_build(facts, load, build)
+        return load_or_build([{**facts, 'shapes': str(s)} for s in (*instead, shapes)], load, build)
     except torch.cuda.OutOfMemoryError:
         raise PdlError(
             f'The memory of {gpu.name} is too short for the TensorRT engine; build it for smaller '
@@ -116,19 +118,21 @@ def open_tensorrt(
 
 
 def load_or_build(
-    facts: cache.Facts, load: Callable[[bytes], Engine], build: Callable[[], bytes]
+    choices: Sequence[cache.Facts], load: Callable[[bytes], Engine], build: Callable[[], bytes]
 ) -> Engine:
-    """Load what the cache holds under these facts; build and keep it if there is nothing, or
-    nothing that loads.
+    """Load the first of these that the cache holds; build and keep the last if there is none, or
+    none that loads.
     """
-    plan = cache.load(facts)
-    if plan is not None:
-        try:
-            return load(plan)
-        except PdlError as error:
-            _LOG.warning('%s is built anew: %s', cache.cache_file(facts), error)
+    for facts in choices:
+        plan = cache.load(facts)
+        if plan is not None:
+            try:
+                return load(plan)
+            except PdlError as error:
+                end = 'built anew' if facts is choices[-1] else 'not used'
+                _LOG.warning('%s is %s: %s', cache.cache_file(facts), end, error)
     plan = build()
-    cache.store(facts, plan)
+    cache.store(choices[-1], plan)
     return load(plan)
 
 
@@ -136,12 +140,24 @@ def model_facts(network: PanopticDeepLab, variant: Variant, precision: str) -> d
     """Return all that the ONNX file of a network depends on."""
     return {
         'what': f'{variant.name}-{precision}',
-        'weights': cache.weights_digest(network),
+        'weights': weights_digest(network),
         'variant': repr((variant.backbone, variant.output_stride, variant.multi_grid))
         + repr((variant.encoder_norm_eps, variant.decoder)),
         'precision': precision,
         'pdl_ros': __version__,
     }
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Return the SHA-256 of the names, shapes, types and values of a network's parameters and
+    buffers.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f'{name} {tuple(values.shape)} {values.dtype}\n'.encode())
+        digest.update(values.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def onnx_model(network: PanopticDeepLab, variant: Variant, precision: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pdl_ros.errors import PdlError
 from pdl_ros.evaluation.metrics import Scores
+from pdl_ros.runtime import files
 
 
 def print_table(scores: Scores) -> None:
@@ -36,11 +35,7 @@ def write_json(scores: Scores, path: str | Path, extra: Mapping[str, Any] | None
 
     Qualities are 0..1; null stands for a score without a value.
     """
-    text = json.dumps({**(extra or {}), **scores.to_dict()}, indent=2, allow_nan=False)
-    try:
-        Path(path).write_text(text + '\n', encoding='utf-8')
-    except OSError as error:
-        raise PdlError(f'Cannot write the scores to {path}: {error.strerror}.') from None
+    files.write_json(Path(path), {**(extra or {}), **scores.to_dict()})
 
 
 def _percent(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.util import find_spec
 
 import torch
@@ -14,6 +15,7 @@ from pdl_ros.fusion.sampling import Grids, sampling_grids
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.labels import LabelSet
 from pdl_ros.network.heads import HeadOutputs
+from pdl_ros.runtime.triton_cache import choose_triton_cache
 
 FuseFrame = Callable[[Tensor, Tensor, Tensor, Grids, LabelSet, FusionSettings], PanopticResult]
 """Semantic logits (C, h, w), heatmap (1, h, w) and offset (2, h, w) of a frame, and where they are
@@ -87,10 +89,11 @@ def fuse_each(
     `fuse_triton`.
     """
     grids = sampling_grids(heads, size, valid, settings.align_corners, settings.rescale)
-    return [
-        fuse_frame(logits, heatmap, offset, grids, label_set, settings)
-        for logits, heatmap, offset in zip(*heads[:3], strict=True)
-    ]
+    with torch.cuda.device_of(heads.semantic):  # Triton launches on the current device
+        return [
+            fuse_frame(logits, heatmap, offset, grids, label_set, settings)
+            for logits, heatmap, offset in zip(*heads[:3], strict=True)
+        ]
 
 
 def _fastest(device: torch.device) -> FuseFrame:
@@ -100,7 +103,13 @@ def _fastest(device: torch.device) -> FuseFrame:
 
         return fuse_cpu.fuse_frame
     if device.type == 'cuda' and find_spec('triton'):
-        from pdl_ros.fusion import fuse_triton
-
-        return fuse_triton.fuse_frame
+        return _triton()
     return reference.fuse_frame
+
+
+@lru_cache
+def _triton() -> FuseFrame:
+    choose_triton_cache()
+    from pdl_ros.fusion import fuse_triton
+
+    return fuse_triton.fuse_frame

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from pdl_ros.errors import PdlError
@@ -27,11 +26,13 @@ from pdl_ros.network.names import (
 )
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import VARIANTS, Variant, get_variant
+from pdl_ros.runtime.files import atomic_write
 
 SHIPPED = Path(__file__).parent.parent / 'weights'
 """Folder of the checkpoints that come with the package, one ``<variant>.safetensors`` each."""
 
 _HEADER = 'pdl_ros'
+_PREDICTOR = 'semantic_head.predictor.'
 
 
 class Checkpoint(NamedTuple):
@@ -135,14 +136,8 @@ def save(
             continue
         halve = half and value.is_floating_point() and 'running_' not in key
         tensors[key] = value.detach().cpu().contiguous().to(torch.float16 if halve else value.dtype)
-    path = Path(path)
-    temporary = path.with_name(f'{path.name}.tmp')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata={_HEADER: json.dumps(header)})
-        os.replace(temporary, path)
-    except OSError as error:
-        raise PdlError(f'{path} cannot be written: {error.strerror or error}.') from None
+    with atomic_write(Path(path)) as file:
+        file.write(serialise(tensors, metadata={_HEADER: json.dumps(header)}))
 
 
 def load_backbone(backbone: nn.Module, file: str | Path) -> None:
@@ -231,12 +226,27 @@ def _recognise(
             'is with --variant.'
         )
     if not fitting:
-        closest = min(misfits, key=lambda name: len(misfits[name]))
+        closest = min(candidates, key=lambda v: len(misfits[v.name]))
         raise PdlError(
             f'{path} has the parameter names of {release.name}, but fits no variant; the closest '
-            f'is {closest}: {_in_words(misfits[closest])}.'
+            f'is {closest.name}: {_in_words(misfits[closest.name])}'
+            f'{_about_classes(tensors, closest, misfits[closest.name])}.'
         )
     return fitting[0]
+
+
+def _about_classes(
+    tensors: Mapping[str, Tensor], closest: Variant, misfits: list[tuple[str, str]]
+) -> str:
+    """Return what to do where only the number of classes differs."""
+    if not all(key.startswith(_PREDICTOR) and key in tensors for _, key in misfits):
+        return ''
+    theirs = tensors[misfits[0][1]].shape[:1].numel()
+    own = closest.label_set
+    return (
+        f'; the weights are of {theirs} classes and label set {own.name} has {own.num_classes}, so '
+        'give theirs: pdl_ros checkpoint import FILE --labels YOURS.yaml -o NEW.safetensors'
+    )
 
 
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -1,39 +1,46 @@
 """Open files of weights, whoever wrote them. They are untrusted: nothing in them is executed.
 
-Three containers are read: safetensors, PyTorch's (`torch.load` restricted to tensors), and plain
-pickles of NumPy arrays as the detectron2 zoo has them (an unpickler that knows ten harmless names).
+Three containers are read: safetensors, PyTorch's, and plain pickles of NumPy arrays as the
+detectron2 zoo has them. What a training keeps beside the weights is skipped (unpickling.py).
 """
 
 from __future__ import annotations
 
-import io
-import pickle
-import re
-from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pdl_ros.errors import PdlError
+from pdl_ros.errors import PdlError, os_error_reason, printable
+from pdl_ros.network.names import TABLES, release_of, table_rank, unwrapped
+from pdl_ros.network.torch_files import LEGACY_MAGIC, read_torch
+from pdl_ros.network.unpickling import (
+    Placeholder,
+    Unpickler,
+    UnpicklingError,
+    as_tensor,
+    kind_of,
+)
 
-# Before version 1.6 torch.save wrote a row of pickles, and this number as the first.
-_LEGACY_TORCH = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)[2:]
+_DEEPEST = 6
 
 
 class Contents(NamedTuple):
     """A file of weights, opened.
 
-    container: 'safetensors', 'PyTorch' or 'pickle'. tensors: by the names in the file. metadata:
-    the text fields of a safetensors file.
+    container: 'safetensors', 'PyTorch' or 'pickle'. tensors: by the names in the file, less those
+    of wrappers around the network. metadata: the text fields of a safetensors file. inside: the
+    names that lead to the table of tensors, such as ('model', 'state_dict'). skipped: what else
+    there is, by its class.
     """
 
     container: str
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
+    inside: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 def open_weights(path: Path) -> Contents:
@@ -42,20 +49,18 @@ def open_weights(path: Path) -> Contents:
         with path.open('rb') as file:
             start = file.read(512)
     except OSError as error:
-        raise PdlError(f'{path} cannot be read: {error.strerror or error}.') from None
+        raise PdlError(f'{path} cannot be read: {os_error_reason(error)}.') from None
     _refuse_strangers(path, start)
     if start[8:9] == b'{':
         return _open_safetensors(path)
-    if start.startswith(b'PK\x03\x04') or _LEGACY_TORCH in start[:20]:
-        container, content = 'PyTorch', _load_torch(path)
-    elif start[:1] == b'\x80':
-        container, content = 'pickle', _load_pickle(path)
-    else:
-        raise PdlError(
-            f'{path} is not a file of weights: it is neither safetensors nor PyTorch nor a pickle '
-            'of arrays; it may be damaged.'
-        )
-    return Contents(container, _tensors_of(content, path), {})
+    if start.startswith(b'PK\x03\x04') or LEGACY_MAGIC in start[:20]:
+        return _open_pickle(path, 'PyTorch')
+    if start[:1] == b'\x80':
+        return _open_pickle(path, 'pickle')
+    raise PdlError(
+        f'{path} is not a file of weights: it is neither safetensors nor PyTorch nor a pickle of '
+        'arrays; it may be damaged.'
+    )
 
 
 def _refuse_strangers(path: Path, start: bytes) -> None:
@@ -78,121 +83,112 @@ def _open_safetensors(path: Path) -> Contents:
     try:
         with safe_open(path, framework='pt') as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-            return Contents('safetensors', tensors, file.metadata() or {})
+            return Contents('safetensors', _unwrapped(tensors), file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise PdlError(
             f'{path} is not a readable safetensors file ({error}); it may be truncated.'
         ) from None
 
 
-def _load_torch(source: Path | io.BytesIO, name: Path | None = None) -> Any:
+def _open_pickle(path: Path, container: str) -> Contents:
     try:
-        return torch.load(source, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        refused = re.search(r'GLOBAL ([\w.]+)', str(error))
-        why = (
-            f'it asks for {refused[1]}, which weights do not need and which could run code'
-            if refused
-            else 'it is damaged, or holds more than tensors'
-        )
-        raise PdlError(f'{name or source} is refused: {why}.') from None
-    except Exception as error:
-        raise PdlError(
-            f'{name or source} is not a readable PyTorch file ({type(error).__name__}); it may be '
-            'truncated.'
-        ) from None
-
-
-def _load_pickle(path: Path) -> Any:
-    try:
+        size = path.stat().st_size
         with path.open('rb') as file:
-            # latin1: how Python 3 reads the byte strings of Python 2's arrays.
-            return _ArraysOnly(file, path).load()
-    except PdlError:
-        raise
+            if container == 'PyTorch':
+                content, skipped = read_torch(file, size)
+            else:
+                # latin1: how Python 3 reads the byte strings of Python 2's arrays.
+                reader = Unpickler(file, size, encoding='latin1')
+                content, skipped = reader.load(), list(reader.skipped)
+    except UnpicklingError as error:
+        raise PdlError(f'{path} is refused: {error}.') from None
     except Exception as error:
+        article = 'PyTorch file' if container == 'PyTorch' else 'pickle'
         raise PdlError(
-            f'{path} is not a readable pickle ({type(error).__name__}); it may be truncated.'
+            f'{path} is not a readable {article} ({type(error).__name__}); it may be truncated.'
         ) from None
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Build arrays, tensors and plain containers; refuse every other class by its name."""
-
-    def __init__(self, file: io.BufferedReader, path: Path) -> None:
-        super().__init__(file, encoding='latin1')
-        self.path = path
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module.replace('numpy._core', 'numpy.core'), name]
-        except KeyError:
-            raise PdlError(
-                f'{self.path} is refused: it asks for {module}.{name}, which weights do not need '
-                'and which could run code.'
-            ) from None
-
-
-def _storage(content: bytes) -> Any:
-    # A tensor that was pickled without torch.save carries its storage as such a file.
-    return torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    # NumPy's way to write bytes in old pickles; other codecs could, for instance, inflate.
-    if encoding not in ('latin1', 'latin-1'):
-        raise pickle.UnpicklingError(encoding)
-    return text.encode('latin1')
-
-
-def _scalar(dtype: np.dtype, content: str | bytes) -> Any:
-    if dtype.kind not in 'fiub':
-        raise pickle.UnpicklingError(str(dtype))
-    raw = content.encode('latin1') if isinstance(content, str) else content
-    return np.frombuffer(raw, dtype)[0]
-
-
-def _frombuffer(content: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str) -> Any:
-    if dtype.kind not in 'fiub':
-        raise pickle.UnpicklingError(str(dtype))
-    return np.frombuffer(content, dtype).reshape(shape, order=order)  # type: ignore[call-overload]
-
-
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ('collections', 'OrderedDict'): OrderedDict,
-    ('numpy', 'ndarray'): np.ndarray,
-    ('numpy', 'dtype'): np.dtype,
-    ('numpy.core.multiarray', '_reconstruct'): np.empty(0).__reduce__()[0],
-    ('numpy.core.multiarray', 'scalar'): _scalar,
-    ('numpy.core.numeric', '_frombuffer'): _frombuffer,
-    ('_codecs', 'encode'): _latin1,
-    ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
-    ('torch._utils', '_rebuild_parameter'): torch._utils._rebuild_parameter,
-    ('torch.storage', '_load_from_bytes'): _storage,
-}
-
-
-def _tensors_of(content: Any, path: Path) -> dict[str, Tensor]:
-    """Unwrap a training checkpoint and return its network's tensors by name."""
-    if isinstance(content, dict):
-        for inner in ('model', 'state_dict'):
-            if isinstance(content.get(inner), dict):
-                content = content[inner]
-                break
-    if not isinstance(content, dict) or not content:
-        raise PdlError(f'{path} holds no state dict: there is no table of named tensors in it.')
+    inside, table = _find_table(content, path)
     tensors = {}
-    for key, value in content.items():
-        if isinstance(value, np.ndarray) and value.dtype.kind in 'fiub':
-            value = torch.from_numpy(
-                np.ascontiguousarray(value.astype(value.dtype.newbyteorder('=')))
-            )
-        if not isinstance(key, str):
-            raise PdlError(f'{path} is not a state dict: it names a tensor {str(key)[:60]}.')
-        if not isinstance(value, Tensor):
-            raise PdlError(
-                f'{path} is not a state dict: its entry {key[:60]!r} is {type(value).__name__} '
-                'instead of a tensor.'
-            )
-        tensors[key] = value
-    return tensors
+    for key, value in table.items():
+        tensor = as_tensor(value)
+        if tensor is not None and isinstance(key, str):
+            tensors[key] = tensor
+    ours = _unwrapped(tensors)
+    if len(ours) < len(tensors):
+        skipped.append(f'{len(tensors) - len(ours)} tensors beside the network')
+    return Contents(
+        container, ours, {}, tuple(map(_short, inside)), tuple(dict.fromkeys(map(_short, skipped)))
+    )
+
+
+def _short(name: str) -> str:
+    return printable(name[:100])
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensors[key] for key, name in unwrapped(tensors).items()}
+
+
+def _find_table(content: Any, path: Path) -> tuple[tuple[str, ...], dict[Any, Any]]:
+    """Return the table of named tensors in what a training kept, and the names that lead to it.
+
+    That of a Panoptic-DeepLab comes first, then the largest.
+    """
+    tables = [(way, table) for way, table in _tables(content) if _tensors_in(table)]
+    networks = [found for found in tables if release_of(unwrapped(_names(found[1])).values())]
+    if not tables:
+        raise PdlError(f'{path} {_why_no_table(content)}')
+    return networks[0] if networks else max(tables, key=lambda found: _tensors_in(found[1]))
+
+
+def _tables(content: Any) -> Iterator[tuple[tuple[str, ...], dict[Any, Any]]]:
+    """Yield dictionaries in dictionaries, the outer before the inner, each once."""
+    level: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    seen: set[int] = set()
+    for _ in range(_DEEPEST):
+        inner: list[tuple[tuple[str, ...], Any]] = []
+        for way, table in level:
+            if isinstance(table, dict) and id(table) not in seen:
+                seen.add(id(table))
+                yield way, table
+                inner += [
+                    ((*way, key), table[key]) for key in sorted(_names(table), key=table_rank)
+                ]
+        level = inner
+
+
+def _names(table: dict[Any, Any]) -> list[str]:
+    return [key for key in table if isinstance(key, str)]
+
+
+def _tensors_in(table: dict[Any, Any]) -> int:
+    return sum(as_tensor(table[key]) is not None for key in _names(table))
+
+
+def _why_no_table(content: Any) -> str:
+    """Return the end of a sentence about a pickle without named tensors."""
+    innermost = content
+    for way, table in _tables(content):
+        if not way or way[-1].lower() in TABLES:
+            innermost = table
+    first = next(iter(innermost.items()), None) if isinstance(innermost, dict) else None
+    if first is None:
+        return _run_code(innermost) or (
+            'holds no state dict: there is no table of named tensors in it.'
+        )
+    key, value = first
+    if not isinstance(key, str):
+        name = key if isinstance(key, int) else kind_of(key)
+        return _run_code(key) or f'is not a state dict: it names a tensor {name}.'
+    return _run_code(value) or (
+        f'is not a state dict: its entry {_short(key)!r} is {kind_of(value)} instead of a tensor.'
+    )
+
+
+def _run_code(value: Any) -> str:
+    if not isinstance(value, (Placeholder, type)):
+        return ''
+    return (
+        f'is refused: it asks for {kind_of(value)}, which weights do not need and which could run '
+        'code; of a whole network that was pickled, save the state_dict().'
+    )

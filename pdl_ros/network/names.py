@@ -106,6 +106,55 @@ BACKBONE_EXTRAS = (
 """What an ImageNet release holds beside the encoder."""
 
 
+TABLES = (
+    *('model', 'state_dict', 'model_state_dict', 'model_state', 'net', 'network', 'module'),
+    *('weights', 'params', 'state', 'ema', 'model_ema', 'ema_state_dict', 'teacher', 'student'),
+)
+"""What trainers call a network, in the order in which it is looked for; then anything else."""
+
+_INNER_WRAPPERS = re.compile(
+    r'\b(_orig_mod|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.'
+)
+"""What compilation, sharding and checkpointing put anywhere into a name."""
+_OUTER_WRAPPERS = tuple(f'{name}.' for name in (*TABLES, 'encoder', 'backbone'))
+"""What may stand before all the names of an encoder."""
+
+
+def table_rank(name: str) -> int:
+    """Return the place of a name in `TABLES`; those that are not there come last."""
+    return TABLES.index(name.lower()) if name.lower() in TABLES else len(TABLES)
+
+
+def unwrapped(keys: Iterable[str]) -> dict[str, str]:
+    """Take the names of wrappers off a network's parameter names: name in the file -> without.
+
+    `module.`, `_orig_mod.`, `model.net.`: whatever stands before what a release's names begin with.
+    What has not the same before it is another part of the training's and left out; of several
+    networks (student, teacher) the first of `TABLES` is taken.
+    """
+    names = {key: _INNER_WRAPPERS.sub('', key) for key in keys}
+    prefix = _network_prefix(names.values())
+    if prefix is not None:
+        return {k: n.removeprefix(prefix) for k, n in names.items() if n.startswith(prefix)}
+    while common := next(
+        (w for w in _OUTER_WRAPPERS if names and all(n.startswith(w) for n in names.values())), ''
+    ):
+        names = {key: name.removeprefix(common) for key, name in names.items()}
+    return names
+
+
+def _network_prefix(names: Iterable[str]) -> str | None:
+    """Return what stands before a release's network; None: there is none of a release."""
+    names = list(names)
+    # Longest first: the authors' mark ends as ours does.
+    for release in sorted(RELEASES, key=lambda r: -len(r.mark)):
+        before = dict.fromkeys(n.partition(release.mark)[0] for n in names if release.mark in n)
+        prefixes = [prefix for prefix in before if not prefix or prefix.endswith('.')]
+        if prefixes:
+            return min(prefixes, key=lambda p: (bool(p), table_rank(p[:-1].rpartition('.')[2])))
+    return None
+
+
 def release_of(keys: Iterable[str]) -> Release | None:
     """Return the release whose network has these parameter names; None: none of them."""
     keys = list(keys)

@@ -16,6 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from pdl_ros.errors import PdlError
 from pdl_ros.node.rclpy_compat import rcl_says_nothing, sentence_of
+from pdl_ros.node.ros_log import with_possible_log
 from pdl_ros.node.shared_memory import configure_shared_memory
 from pdl_ros.runtime.memory import share_one_heap
 from pdl_ros.runtime.openmp import limit_openmp_spin
@@ -68,7 +69,9 @@ def _init(arguments: list[str] | None) -> None:
     try:
         # rclpy's own handlers raise KeyboardInterrupt wherever Python is, also inside rclpy.
         with rcl_says_nothing():
-            rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+            rclpy.init(
+                args=with_possible_log(arguments), signal_handler_options=SignalHandlerOptions.NO
+            )
     except Exception as error:
         raise PdlError(_argument_error(error)) from None
 

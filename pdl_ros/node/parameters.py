@@ -132,6 +132,7 @@ class NodeSettings:
             self.precision,
             fallback=self.engine_fallback,
             background=self.engine_background,
+            frame_size=self.expected_size(),
             batch=max(len(self.cameras), 1) if self.batch_window_ms else 1,
         )
 

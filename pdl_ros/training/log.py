@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from pathlib import Path
 from typing import Any
+
+from pdl_ros.errors import PdlError, os_error_reason
+from pdl_ros.runtime.files import atomic_write
 
 
 class CsvLog:
@@ -14,16 +17,15 @@ class CsvLog:
     """
 
     def __init__(self, path: Path, step: int) -> None:
-        rows = list(csv.DictReader(path.open(newline=''))) if path.is_file() else []
-        kept = [row for row in rows if int(row['step']) <= step]
-        temporary = path.with_suffix('.tmp')
-        with temporary.open('w', newline='') as file:
-            if kept:
-                writer = csv.DictWriter(file, list(kept[0]))
-                writer.writeheader()
-                writer.writerows(kept)
-        os.replace(temporary, path)
-        self._file = path.open('a', newline='')
+        kept = [row for row in _whole_rows(path) if int(row['step']) <= step]
+        text = io.StringIO(newline='')
+        if kept:
+            writer = csv.DictWriter(text, list(kept[0]))
+            writer.writeheader()
+            writer.writerows(kept)
+        with atomic_write(path) as file:
+            file.write(text.getvalue().encode())
+        self._path, self._file = path, path.open('a', newline='', encoding='utf-8')
         self._empty = not kept
 
     def __enter__(self) -> CsvLog:
@@ -39,4 +41,17 @@ class CsvLog:
             writer.writeheader()
             self._empty = False
         writer.writerow({k: f'{v:.6g}' if isinstance(v, float) else v for k, v in row.items()})
-        self._file.flush()
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise PdlError(
+                f'{self._path} cannot be written: {os_error_reason(error)}; the training goes on '
+                'from its last checkpoint when you run it again.'
+            ) from None
+
+
+def _whole_rows(path: Path) -> list[dict[str, str]]:
+    """Read a log, without the half rows and zeros that a power failure may have left."""
+    text = path.read_text('utf-8', 'replace') if path.is_file() else ''
+    rows = csv.DictReader(io.StringIO(text.replace('\0', '')))
+    return [row for row in rows if None not in row.values() and (row.get('step') or '').isdecimal()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pdl_ros.errors import PdlError
 from pdl_ros.network import checkpoints
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
+from pdl_ros.runtime.files import atomic_write, require_writable_folder
 from pdl_ros.training.crops import Crops
 from pdl_ros.training.log import CsvLog
 from pdl_ros.training.losses import panoptic_loss
@@ -52,7 +52,7 @@ class Trainer:
         torch.manual_seed(settings.seed)
         self.variant, self.settings, self.folder = variant, settings, Path(folder)
         self.dataset = dataset
-        self.folder.mkdir(parents=True, exist_ok=True)
+        require_writable_folder(self.folder)
         where = pick_device(device)
         devices = [where.index or 0] if where.type == 'cuda' else 1
         self.fabric = Fabric(accelerator=where.type, devices=devices)
@@ -118,9 +118,8 @@ class Trainer:
             'variant': self.variant.name,
             'label_set': self.variant.label_set.to_dict(),
         }
-        temporary = self.folder / 'state.pt.tmp'
-        torch.save(state, temporary)
-        os.replace(temporary, self.folder / 'state.pt')
+        with atomic_write(self.folder / 'state.pt') as file:
+            torch.save(state, file)
 
     def save_weights(self, info: dict[str, Any], path: str | Path | None = None) -> Path:
         """Write the averaged weights as a checkpoint for use; `info` goes into its header."""

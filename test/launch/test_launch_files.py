@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
 
     def note(action: Any, context: Any) -> None:
         action.prepare(context)
-        processes.append(Process.parse(action.process_details['cmd']))
+        processes.append(comparable(Process.parse(action.process_details['cmd'])))
 
     monkeypatch.setattr(launch.actions.ExecuteLocal, 'execute', note)
     return processes
@@ -114,10 +115,20 @@ def comparable(process: Process) -> Process:
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_a_launch_file_starts_exactly(name: str, started: list[Process], listener: None) -> None:
+def test_a_launch_file_starts_exactly_and_leaves_no_file(
+    name: str,
+    started: list[Process],
+    listener: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    temporary = tmp_path / 'temporary'
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(temporary))
     case = CASES[name]
     assert run(include(case.file, case.arguments)) == 0
-    assert [comparable(process) for process in started] == case.processes
+    assert started == case.processes
+    assert not list(temporary.glob('*.yaml'))  # those of launch itself have other names
 
 
 def test_humble_is_given_the_words_that_it_knows(

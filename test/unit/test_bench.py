@@ -10,14 +10,16 @@ import cv2
 import pytest
 import torch
 
-from pdl_ros.bench import engines
+from pdl_ros.bench import engines, machine
 from pdl_ros.bench.chart import draw_chart
 from pdl_ros.bench.fusion import measure, print_results
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import street_heads
+from pdl_ros.engines import EngineSettings
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import FusionSettings, fuse
 from pdl_ros.labels import LabelSet
+from pdl_ros.pipeline import Segmenter
 
 CITYSCAPES = LabelSet.load('cityscapes')
 
@@ -78,6 +80,22 @@ def test_an_engine_is_timed_stage_by_stage_with_every_frame_counted(engine, caps
 def test_an_engine_that_is_not_known_is_refused_before_anything_is_timed():
     with pytest.raises(PdlError, match='torch fp32 or torch bf16'):
         engines.bench_engines(['scene_tiny'], 64, 96, 1, ['cuda'])
+
+
+def test_what_a_processor_lacks_is_left_out_of_the_benchmarks_with_a_word(monkeypatch, capsys):
+    for name in ('avx512_bf16', 'amx_tile'):
+        monkeypatch.setattr(torch.cpu, f'_is_{name}_supported', lambda: False, raising=False)
+    monkeypatch.setattr(machine, 'cpu_precisions', lambda: ('fp32',))
+    possible = machine.possible_engines(engines.ENGINES)
+    assert possible == [engines.PUBLISHED, 'torch fp32', 'onnx fp32']
+    assert 'torch bf16, onnx bf16' in capsys.readouterr().err
+
+
+def test_every_engine_that_is_benchmarked_by_itself_opens_on_this_machine():
+    for engine in machine.possible_engines(engines.ENGINES)[1:]:
+        name, precision = engine.split()
+        made = Segmenter.load('scene_tiny', 'cpu', engine=EngineSettings(name, precision))
+        assert made.engine.precision == precision
 
 
 def test_the_command_line_lists_the_benchmarks():

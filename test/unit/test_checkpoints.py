@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import pickle
 import re
@@ -357,9 +358,22 @@ def test_a_published_file_with_own_classes_needs_their_label_set(tampered):
 
     file = tampered(shrink)
     assert_refused(file, r'closest is cityscapes_mobilenet_v2_os32: it has other shapes for sem')
+    assert_refused(file, r'are of 3 classes and label set cityscapes has 19, .* import .* --labels')
     network, variant = checkpoints.load(file, label_set=OWN)
     assert variant.label_set == OWN
     assert network.semantic_head.predictor.out_channels == 3
+
+
+def test_a_file_as_a_trainer_left_it_is_loaded_like_the_published_one(published, tmp_path):
+    tensors = torch.load(published, weights_only=True)
+    wrapped = {f'module._orig_mod.{key}': value for key, value in tensors.items()}
+    state = {'model': {'model': wrapped}, 'args': argparse.Namespace(lr=1), 'pq': np.float64(0.5)}
+    torch.save(state, tmp_path / 'last.pth')
+    network, variant = checkpoints.load(tmp_path / 'last.pth')
+    expected, same = checkpoints.load(published)
+    assert variant == same
+    for key, value in expected.state_dict().items():
+        assert torch.equal(network.state_dict()[key], value), key
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -23,10 +25,18 @@ from pdl_ros.network.variants import get_variant
 from ..parity.published import write_checkpoint
 
 
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: object, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, '-m', 'pdl_ros.cli', *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, timeout=280, check=False
+        command,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=280,
+        check=False,
+        env={**os.environ, **environment},
     )
 
 
@@ -183,3 +193,152 @@ def test_a_bad_file_of_weights_is_one_sentence_and_status_2(
 def test_the_table_in_the_documents_is_the_codes() -> None:
     documents = Path(pdl_ros.__file__).parents[1] / 'docs' / 'variants.md'
     assert markdown_table() in documents.read_text(encoding='utf-8')
+
+
+# --- a machine as it is ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('encoding', ['ascii', 'latin-1'])
+def test_scores_and_tables_are_printed_on_any_terminal(encoding: str, tmp_path: Path) -> None:
+    write_dataset(tmp_path / 'data')
+    torch.manual_seed(0)
+    variant = get_variant('scene_tiny')
+    weights = tmp_path / 'weigöhts.safetensors'
+    checkpoints.save(PanopticDeepLab(variant), variant, weights, {'note': 'größer als – nichts'})
+    # In one process: every command imports PyTorch.
+    script = f"""
+import sys
+from pdl_ros.cli import main
+for command in (['variants'], ['checkpoint', 'inspect', {str(weights)!r}], ['evaluate', '--data',
+        {str(tmp_path / 'data')!r}, '--weights', {str(weights)!r}, '--device', 'cpu'], ['--help']):
+    sys.argv = ['pdl_ros', *command]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code in (0, None), end.code
+"""
+    environment = {'PYTHONIOENCODING': encoding, 'PYTHONUTF8': '0', 'LC_ALL': 'C.UTF-8'}
+    done = subprocess.run(
+        [sys.executable, '-c', script],
+        capture_output=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    said = done.stdout.decode(encoding)
+    assert done.returncode == 0, done.stderr
+    for words in ('camvid_efficientnet_lite0', 'multiply-adds', 'mean', 'PQ', 'evaluate'):
+        assert words in said
+
+
+HOPELESS = {
+    'train': ('train', 'scene_tiny', '--data', 'scene', '--out', 'file/run'),
+    'infer': ('infer', 'picture.png', '-o', 'file'),
+    'demo': ('demo', '--out', 'file'),
+    'evaluate': ('evaluate', '--data', 'scene', '--json', 'file/scores.json'),
+    'import': ('checkpoint', 'import', 'a.pth', '-o', 'file/a.safetensors'),
+    'export': ('export', 'onnx', 'scene_tiny', '-o', 'file/a.onnx'),
+    'bench fusion': ('bench', 'fusion', '--json', '/proc/here/a.json'),
+    'bench engines': ('bench', 'engines', '--json', 'folder'),
+    'bench tracking': ('bench', 'tracking', '--json', 'file/a.json'),
+    'bench agreement': ('bench', 'agreement', '--data', 'x', '--json', 'file/a.json'),
+    'bench node': ('bench', 'node', '--json', 'file/a.json'),
+    'bench chart': ('bench', 'chart', 'a.json', '-o', 'file/a.png'),
+}
+
+
+@pytest.mark.parametrize('command', HOPELESS)
+def test_what_cannot_be_written_is_a_sentence_before_the_work_begins(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / 'file').touch()
+    (tmp_path / 'folder').mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['pdl_ros', *HOPELESS[command]])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith('pdl_ros: ')
+    assert said.count('\n') == 1
+    assert any(word in said for word in ('cannot be a folder', 'cannot be written', 'is a folder'))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['file', 'folder']
+
+
+def test_a_disk_that_is_full_in_the_end_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, 'argv', ['pdl_ros', 'bench', 'fusion', '--json', '/dev/full'])
+    monkeypatch.setattr('pdl_ros.bench.fusion.bench_fusion', lambda *_: {'cases': []})
+    monkeypatch.setattr('pdl_ros.bench.fusion.print_results', lambda results: None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        'pdl_ros: /dev/full cannot be written: No space left on device.\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ('error', 'says'),
+    [
+        (OSError(errno.ENOSPC, 'No space left on device'), 'No space left on device'),
+        (FileNotFoundError(errno.ENOENT, 'No such file or directory', 'ffmpeg'), 'ffmpeg'),
+        (PermissionError(errno.EACCES, 'Permission denied', '/data/x'), '/data/x'),
+    ],
+)
+def test_what_the_system_refuses_in_the_midst_of_the_work_is_a_sentence(
+    error: OSError,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sys, 'argv', ['pdl_ros', 'bench', 'fusion'])
+    monkeypatch.setattr('pdl_ros.bench.fusion.bench_fusion', refuse)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith('pdl_ros: ')
+    assert says in said
+    assert said.count('\n') == 1
+
+
+def test_without_git_a_training_ends_with_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pdl_ros.cli.train import _commit
+
+    monkeypatch.setenv('PATH', '/nowhere')
+    assert _commit() == f'release {pdl_ros.__version__}'
+
+
+def test_no_command_that_needs_no_ros_imports_it_or_the_demo(tmp_path: Path) -> None:
+    script = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('rclpy', 'sensor_msgs', 'std_msgs') or name in (
+            'pdl_ros.demo', 'pdl_ros.node', 'pdl_ros.msg'
+        ):
+            raise AssertionError(f'{name} is imported')
+sys.meta_path.insert(0, Refuse())
+import pdl_ros.cli
+from pdl_ros.bench import agreement, fusion
+from pdl_ros.cli import catalogue, options
+from pdl_ros.engines import onnx_engine, onnx_file, tensorrt_plans
+from pdl_ros.evaluation import report, run
+from pdl_ros.sources import open_source
+from pdl_ros.training import trainer
+pdl_ros.cli.app.infer.__globals__['infer_files']
+try:
+    options.open_dataset('/nowhere', 'val', None)
+except Exception as error:
+    assert type(error).__name__ in ('PdlError', 'AttributeError'), error
+"""
+    pytest.importorskip('lightning_fabric')
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

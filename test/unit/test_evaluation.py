@@ -332,8 +332,9 @@ def test_the_json_file_holds_every_score_and_no_nan(tmp_path):
 
 
 def test_scores_that_cannot_be_written_are_said_in_a_sentence(tmp_path):
-    with pytest.raises(PdlError, match='Cannot write the scores'):
-        write_json(score([ROAD_ID], [ROAD_ID]), tmp_path / 'nowhere' / 'scores.json')
+    (tmp_path / 'file').touch()
+    with pytest.raises(PdlError, match=r'scores\.json cannot be written: Not a directory'):
+        write_json(score([ROAD_ID], [ROAD_ID]), tmp_path / 'file' / 'scores.json')
 
 
 def test_the_table_has_every_class_in_percent(capsys):

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
+import contextlib
+import datetime
+import io
 import pickle
+import resource
+import struct
+import types
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -69,6 +78,137 @@ def test_python_2_pickles_of_the_zoo_are_read(tmp_path):
     big_endian = {'model': {'a': WEIGHT.numpy().astype('>f4')}}
     pickled(big_endian, tmp_path / 'b.pkl')
     assert torch.equal(open_weights(tmp_path / 'b.pkl').tensors['a'], WEIGHT)
+
+
+# --- what trainers wrap around the weights --------------------------------------------------------
+
+
+class Attributes(dict):
+    """A dictionary with a class of the trainer's own, as configuration libraries have."""
+
+
+def nested(*names: str) -> dict:
+    content: dict = dict(tensors())
+    for name in reversed(names):
+        content = {name: content, 'epoch': 3}
+    return content
+
+
+@pytest.mark.parametrize(
+    'names',
+    [
+        ('model', 'model'),
+        ('state_dict',),
+        ('model_state_dict',),
+        ('checkpoint', 'model', 'state_dict'),
+        ('net',),
+        ('network',),
+        ('ema', 'module'),
+        ('teacher',),
+        ('my_segmenter', 'weights'),
+    ],
+    ids='.'.join,
+)
+def test_weights_are_found_wherever_a_trainer_nests_them(names, tmp_path):
+    torch.save({**nested(*names), 'rng': torch.zeros(4)}, tmp_path / 'a.pth')
+    contents = open_weights(tmp_path / 'a.pth')
+    assert list(contents.tensors) == ['a.weight', 'a.bias']
+    assert contents.inside == names
+
+
+def test_the_model_is_taken_before_its_teacher_and_the_network_before_an_optimiser(tmp_path):
+    other = {'a.weight': WEIGHT + 1, 'a.bias': BIAS}
+    momentum = {f'{n}.{i}': WEIGHT for n in ('a', 'b') for i in range(9)}
+    network = {f'sem_seg_head.{k}': v for k, v in tensors().items()}
+    torch.save({'teacher': other, 'model': tensors()}, tmp_path / 'a.pth')
+    assert torch.equal(open_weights(tmp_path / 'a.pth').tensors['a.weight'], WEIGHT)
+    torch.save({'optimizer': momentum, 'mine': network}, tmp_path / 'a.pth')
+    assert open_weights(tmp_path / 'a.pth').inside == ('mine',)
+
+
+BESIDE = {
+    'a NumPy scalar': np.float64(0.5),
+    'an argparse.Namespace': argparse.Namespace(lr=0.1, crop=(513, 1025)),
+    'a date': datetime.datetime(2020, 1, 1),
+    'a path': Path('/data'),
+    'an array of words': np.array(['a', 'b']),
+    'a dictionary of a class of its own': Attributes(lr=0.1),
+    'collections': [collections.defaultdict(list, {'a': [1]}), collections.Counter('aab')],
+    'a deque and a set': [collections.deque([1]), {1, 2}, frozenset({3})],
+    "PyTorch's small things": [torch.Size([1]), torch.float16, torch.device('cpu')],
+    'a simple namespace': types.SimpleNamespace(a=1),
+    'a random generator': np.random.default_rng(0),
+    'complex numbers and slices': [1j, slice(1), range(3)],
+    'a sparse tensor': torch.eye(2).to_sparse(),
+    'a whole network': torch.nn.Linear(2, 2),
+    'code': eval,
+}
+
+
+@pytest.mark.parametrize(
+    'write',
+    [
+        torch.save,
+        lambda content, file: torch.save(content, file, _use_new_zipfile_serialization=False),
+        pickled,
+        lambda content, file: pickled(content, file, 5),
+    ],
+    ids=['PyTorch', 'PyTorch of 2020', 'pickle', 'newer pickle'],
+)
+@pytest.mark.parametrize('name', BESIDE)
+@pytest.mark.filterwarnings('ignore')
+def test_what_lies_beside_the_weights_is_no_obstacle(name, write, tmp_path):
+    whole = tensors() if write is not pickled else {k: v.numpy() for k, v in tensors().items()}
+    write({'args': BESIDE[name], 'model': whole, 'a': [BESIDE[name]]}, tmp_path / 'a.pth')
+    contents = open_weights(tmp_path / 'a.pth')
+    assert torch.equal(contents.tensors['a.weight'], WEIGHT)
+    write({**whole, 'args': BESIDE[name]}, tmp_path / 'a.pth')
+    contents = open_weights(tmp_path / 'a.pth')
+    assert list(contents.tensors) == ['a.weight', 'a.bias']
+
+
+def test_what_was_skipped_is_told_by_its_class(tmp_path):
+    torch.save({'args': argparse.Namespace(lr=1), 'model': tensors()}, tmp_path / 'a.pth')
+    assert open_weights(tmp_path / 'a.pth').skipped == ('argparse.Namespace',)
+
+
+@pytest.mark.parametrize(
+    'prefix',
+    ['module.', '_orig_mod.', 'model.', 'net.', 'module._orig_mod.', '_forward_module.module.'],
+)
+def test_the_names_of_wrappers_are_taken_off(prefix, tmp_path):
+    torch.save({f'{prefix}{k}': v for k, v in tensors().items()}, tmp_path / 'encoder.pth')
+    assert list(open_weights(tmp_path / 'encoder.pth').tensors) == ['a.weight', 'a.bias']
+
+
+@pytest.mark.parametrize('mark', ['sem_seg_head.', 'decoder.semantic_decoder.'])
+@pytest.mark.parametrize('prefix', ['module.', 'lit.model._orig_mod.', 'student.', 'my.own.'])
+def test_a_network_is_seen_behind_any_wrapper_and_beside_other_parts(mark, prefix, tmp_path):
+    network = {f'{prefix}{mark}_checkpoint_wrapped_module.{k}': v for k, v in tensors().items()}
+    network[f'{prefix}backbone.w'] = WEIGHT
+    torch.save({**network, 'criterion.weight': BIAS}, tmp_path / 'a.pth')
+    contents = open_weights(tmp_path / 'a.pth')
+    assert list(contents.tensors) == [f'{mark}a.weight', f'{mark}a.bias', 'backbone.w']
+    assert contents.skipped == ('1 tensors beside the network',)
+
+
+def test_views_of_one_storage_halves_and_scalars_come_out_as_they_went_in(tmp_path):
+    whole = torch.arange(12.0)
+    content = {
+        'a': whole[2:8].view(2, 3).t(),
+        'b': whole[6:],
+        'c': whole.half(),
+        'd': whole.bfloat16(),
+        'e': torch.tensor(7),
+        'f': torch.zeros(0, 3),
+        'g': torch.tensor([True, False]),
+    }
+    for new in (True, False):
+        torch.save(content, tmp_path / 'a.pth', _use_new_zipfile_serialization=new)
+        found = open_weights(tmp_path / 'a.pth').tensors
+        for key, value in content.items():
+            assert found[key].dtype == value.dtype
+            assert torch.equal(found[key], value), key
 
 
 # --- hostile files --------------------------------------------------------------------------------
@@ -147,6 +287,132 @@ def test_compressed_text_is_not_inflated(tmp_path):
 
     pickled({'model': {'a': Call(_codecs.encode, 'x' * 100, 'zlib')}}, tmp_path / 'a.pkl')
     refusal(tmp_path / 'a.pkl')
+
+
+@pytest.fixture
+def weights_beside():
+    """A pickle, protocol 2, of weights beside whatever some opcodes leave on the stack."""
+    model = pickle.dumps(arrays(), protocol=2)[2:-1]
+
+    def make(opcodes: bytes) -> bytes:
+        # Its own memo numbers, beyond those of the arrays.
+        return b'\x80\x02}(X\x05\x00\x00\x00model' + model + b'X\x01\x00\x00\x00x' + opcodes + b'u.'
+
+    return make
+
+
+TOUCH = b'cpathlib\nPath\nX\x05\x00\x00\x00trace\x85R'
+SHOTS = {
+    'a call': b'cos\nsystem\nX\x0b\x00\x00\x00touch trace\x85R',
+    'a call of what a call returned': b'cbuiltins\ngetattr\n'
+    + TOUCH
+    + b'X\x05\x00\x00\x00touch\x86R)R',
+    'an instance by INST': b'(X\x0b\x00\x00\x00touch traceios\nsystem\n',
+    'an instance by OBJ': b'(cos\nsystem\nX\x0b\x00\x00\x00touch traceo',
+    'a new object with a state': b'cos\nPathLike\n)\x81}X\x01\x00\x00\x00aK\x01sb',
+    'a state for its slots': b'cos\nPathLike\n)\x81N}X\x04\x00\x00\x00nameK\x01s\x86b',
+    'a list in it': b'cos\nPathLike\n)\x81(K\x01K\x02e',
+    'a dotted name': b'cos\npath.os.system\nX\x0b\x00\x00\x00touch trace\x85R',
+}
+
+
+@pytest.mark.parametrize('name', SHOTS)
+def test_code_beside_the_weights_is_skipped_and_not_run(
+    name, weights_beside, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a.pkl').write_bytes(weights_beside(SHOTS[name]))
+    contents = open_weights(tmp_path / 'a.pkl')
+    assert torch.equal(contents.tensors['a.weight'], WEIGHT)
+    assert contents.skipped
+    assert [p.name for p in tmp_path.iterdir()] == ['a.pkl']
+
+
+MEMO = b'q\xfa'  # what is put under number 250
+BOMBS = {
+    'a memo of a terabyte': b'Nr\xff\xff\xff\x7f',
+    'bytes of an exabyte': b'\x8e' + struct.pack('<Q', 2**60),
+    'a bytearray of an exabyte': b'\x96' + struct.pack('<Q', 2**60),
+    'a frame of an exabyte': b'\x95' + struct.pack('<Q', 2**60),
+    'tuples in tuples': b')' + b'\x85' * 300_000,
+    'tuples in tuples as a name': b'})' + b'\x85' * 300_000 + b'K\x01s',
+    'tuples in tuples in a set': b'\x8f()' + b'\x85' * 300_000 + b'\x90',
+    'lists in lists': b']' * 300_000 + b'a' * 299_999,
+    'a text that is encoded again and again': b'(X\x00\x00\x10\x00'
+    + b'a' * 2**20
+    + MEMO
+    + b'c_codecs\nencode\nq\xfb'
+    + b'h\xfbh\xfaX\x06\x00\x00\x00latin1\x86R' * 10_000
+    + b'l',
+    'a laughing device': b']'
+    + MEMO
+    + b'(h\xfah\xfah\xfah\xfae'
+    + MEMO * 40
+    + b'0ctorch\ndevice\nh\xfa\x85R',
+    'an extension': b'\x82\x01',
+    'a persistent object': b'K\x01Q',
+    'a changed reader': b'c_codecs\nencode\n}X\x04\x00\x00\x00nameK\x01sb',
+    'a changed class': b'ccollections\nOrderedDict\n}X\x04\x00\x00\x00nameK\x01sb',
+    'names without end': b'(' + b''.join(b'ca\nb%d\n' % i for i in range(20_000)) + b'l',
+    'a number of a million digits': b'I' + b'9' * 1_000_000 + b'\n',
+}
+
+
+@pytest.mark.parametrize('name', BOMBS)
+def test_a_bomb_costs_neither_memory_nor_the_process(name, weights_beside, tmp_path):
+    file = tmp_path / 'a.pkl'
+    file.write_bytes(weights_beside(BOMBS[name]))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with contextlib.suppress(PdlError):  # refused, or read without it
+        assert torch.equal(open_weights(file).tensors['a.weight'], WEIGHT)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kilobytes
+
+
+def rebuilt(size: tuple, stride: tuple, file: Path, new: bool) -> None:
+    """Write a tensor that says it has another size than its storage."""
+
+    class Liar:
+        def __init__(self, tensor: torch.Tensor) -> None:
+            self.tensor = tensor
+
+        def __reduce__(self):
+            storage = torch.storage.TypedStorage(
+                wrap_storage=self.tensor.untyped_storage(), dtype=torch.float32, _internal=True
+            )
+            return torch._utils._rebuild_tensor_v2, (storage, 0, size, stride, False, {})
+
+    torch.save({'a': Liar(WEIGHT)}, file, _use_new_zipfile_serialization=new)
+
+
+@pytest.mark.parametrize('new', [True, False])
+@pytest.mark.parametrize(
+    ('size', 'stride'), [((10**6, 10**6), (0, 0)), ((10**6, 10**6), (10**6, 1)), ((2,), (10**9,))]
+)
+def test_a_tensor_larger_than_its_storage_is_refused(size, stride, new, tmp_path):
+    rebuilt(size, stride, tmp_path / 'a.pth', new)
+    refusal(tmp_path / 'a.pth')
+
+
+def test_an_archive_that_would_inflate_is_refused(tmp_path):
+    buffer = io.BytesIO()
+    torch.save(tensors(), buffer)
+    with zipfile.ZipFile(buffer) as whole, zipfile.ZipFile(tmp_path / 'a.pth', 'w', 8) as packed:
+        for info in whole.infolist():
+            content = whole.read(info)
+            packed.writestr(info.filename, content + bytes(10**8 * info.filename.endswith('0')))
+    assert 'beyond its size' in refusal(tmp_path / 'a.pth')
+
+
+def test_a_tensor_s_own_way_to_take_a_state_is_closed(tmp_path):
+    torch.save({'a': WEIGHT}, tmp_path / 'a.pth')
+    with zipfile.ZipFile(tmp_path / 'a.pth') as archive:
+        parts = {info.filename: archive.read(info) for info in archive.infolist()}
+    name = next(name for name in parts if name.endswith('data.pkl'))
+    parts[name] = parts[name][:-2] + b'}bs.'  # BUILD on the tensor
+    with zipfile.ZipFile(tmp_path / 'a.pth', 'w') as archive:
+        for part, content in parts.items():
+            archive.writestr(part, content)
+    assert 'tries to change' in refusal(tmp_path / 'a.pth')
 
 
 LFS_POINTER = b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab\nsize 1234\n'

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdl_ros.engines import cache
+from pdl_ros.engines import EngineSettings, tensorrt_plans
 from pdl_ros.engines.tensorrt_plans import (
     _int8_model,
     image_shapes,
@@ -29,7 +29,9 @@ from pdl_ros.engines.tensorrt_plans import (
 from pdl_ros.engines.torch_engine import TorchEngine
 from pdl_ros.errors import PdlError
 from pdl_ros.network.variants import VARIANTS, get_variant
+from pdl_ros.pipeline import Segmenter
 from pdl_ros.preprocessing import network_size, padded_size
+from pdl_ros.runtime import cache
 
 from .test_network import network_of
 
@@ -100,6 +102,39 @@ def test_an_engine_for_one_size_has_room_for_a_batch():
     )
 
 
+@pytest.mark.parametrize('size', [(480, 640), (1080, 1920), (720, 1280)])
+def test_a_segmenter_asks_for_what_the_export_of_its_cameras_size_built(size, monkeypatch):
+    camvid = get_variant('camvid_efficientnet_lite0')
+    height, width = padded_size(network_size(*size, camvid), camvid)
+    asked: list = []
+
+    def opened(*arguments, instead) -> TorchEngine:
+        asked.extend([*instead, arguments[4]])
+        return engine()
+
+    monkeypatch.setattr(tensorrt_plans, 'open_tensorrt', opened)
+    network = network_of(camvid)
+    Segmenter(network, camvid, 'cpu', None, EngineSettings('tensorrt', frame_size=size, batch=2))
+    exported = image_shapes(camvid, (height, width), 2)  # export tensorrt --height --width --batch
+    assert asked == [exported, image_shapes(camvid, None, 2)]
+
+
+def test_an_engine_for_the_cameras_size_is_taken_before_the_one_for_all_and_never_built():
+    sized, general = ({'what': 'x', 'shapes': name} for name in ('sized', 'general'))
+    loaded: list[bytes] = []
+
+    def load(plan: bytes) -> TorchEngine:
+        loaded.append(plan)
+        return engine()
+
+    load_or_build([sized, general], load, lambda: b'general plan')
+    cache.store(sized, b'sized plan')
+    load_or_build([sized, general], load, lambda: pytest.fail('built'))
+    cache.cache_file(sized).unlink()
+    load_or_build([sized, general], load, lambda: pytest.fail('built'))
+    assert loaded == [b'general plan', b'sized plan', b'general plan']
+
+
 def engine() -> TorchEngine:
     return TorchEngine(network_of(), CPU)
 
@@ -111,18 +146,18 @@ def test_a_second_start_does_not_build():
         built.append(1)
         return b'plan'
 
-    loaded = [load_or_build(facts, lambda plan: (plan, engine())[1], build) for _ in range(2)]
+    loaded = [load_or_build([facts], lambda plan: (plan, engine())[1], build) for _ in range(2)]
     assert len(built) == 1
     assert all(isinstance(e, TorchEngine) for e in loaded)
 
 
 def test_a_corrupted_engine_file_is_rebuilt_and_said_in_one_sentence(caplog):
     facts = {'what': 'x'}
-    load_or_build(facts, lambda plan: engine(), lambda: b'plan')
+    load_or_build([facts], lambda plan: engine(), lambda: b'plan')
     path = cache.cache_file(facts)
     path.write_bytes(path.read_bytes()[:-1] + b'?')
     plans = []
-    load_or_build(facts, lambda plan: plans.append(plan) or engine(), lambda: b'new')
+    load_or_build([facts], lambda plan: plans.append(plan) or engine(), lambda: b'new')
     assert plans == [b'new']
     assert len(caplog.records) == 1
     assert cache.load(facts) == b'new'
@@ -137,7 +172,7 @@ def test_an_engine_that_tensorrt_refuses_is_rebuilt_and_said_in_one_sentence(cap
             raise PdlError('TensorRT refuses the engine: version tag does not match.')
         return engine()
 
-    assert load_or_build(facts, load, lambda: b'new').name == 'torch'
+    assert load_or_build([facts], load, lambda: b'new').name == 'torch'
     (record,) = caplog.records
     assert 'is built anew: TensorRT refuses the engine' in record.getMessage()
     assert cache.load(facts) == b'new'
@@ -151,12 +186,12 @@ def test_an_engine_for_which_memory_is_short_is_not_built_again_for_minutes():
         raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
 
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        load_or_build(facts, load, lambda: pytest.fail('built'))
+        load_or_build([facts], load, lambda: pytest.fail('built'))
 
 
 def test_with_a_cache_that_cannot_be_written_the_engine_runs_from_memory(folder, caplog):
     folder.write_text('a file')
-    assert load_or_build({'what': 'x'}, lambda plan: engine(), lambda: b'plan').name == 'torch'
+    assert load_or_build([{'what': 'x'}], lambda plan: engine(), lambda: b'plan').name == 'torch'
     assert 'cannot be written' in caplog.records[-1].getMessage()
 
 

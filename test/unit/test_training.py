@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -142,18 +143,29 @@ def test_the_log_has_one_row_a_step_also_after_steps_lost_in_a_crash(tmp_path):
     assert all(math.isfinite(value) for row in rows for value in row.values())
 
 
-def test_a_crash_while_the_state_is_written_loses_no_training(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ('crash', 'seen'),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (OSError(errno.ENOSPC, 'No space left on device'), PdlError),
+    ],
+    ids=['interrupted', 'full disk'],
+)
+def test_a_crash_while_the_state_is_written_loses_no_training(tmp_path, monkeypatch, crash, seen):
     trainer = trainer_in(tmp_path)
     trainer.run(until=1, quiet=True)
 
-    def die_half_way(state, path):
-        Path(path).write_bytes(b'half a state')
-        raise KeyboardInterrupt
+    def die_half_way(state, file):
+        file.write(b'half a state')
+        raise crash
 
     monkeypatch.setattr(torch, 'save', die_half_way)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(seen):
         trainer.run(until=2, quiet=True)
     monkeypatch.undo()
+    assert not list(tmp_path.glob('*.part'))
+    with (tmp_path / 'log.csv').open('ab') as log:
+        log.write(b'2,0.1' + bytes(512))  # a power failure
     resumed = trainer_in(tmp_path)
     assert resumed.step == 1
     resumed.run(until=2, quiet=True)

@@ -2,13 +2,12 @@
 what was asked for.
 
 A file is a magic line, a line of JSON that says what the content is (its facts), the content, and
-the SHA-256 of all that. TensorRT runs what an engine file holds, so the folder is made for its
-owner only, and a file that others own or may write is refused unread.
+the SHA-256 of all that. TensorRT engines and compiled kernels are code, so the folder is made for
+its owner only, and a file that others own or may write is refused unread.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -16,45 +15,39 @@ import os
 import stat
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-import torch
-from torch import nn
+from platformdirs import user_cache_path
 
-from pdl_ros.errors import PdlError
+from pdl_ros.errors import PdlError, os_error_reason
+from pdl_ros.runtime.files import atomic_write
 
 Facts = Mapping[str, str]
 """Everything that content depends on: other facts, another file."""
 
-_LOG = logging.getLogger('pdl_ros.engines')
+_LOG = logging.getLogger('pdl_ros.runtime')
 _MAGIC = b'pdl_ros cache 1\n'
 _DIGEST = hashlib.sha256().digest_size
+_told: set[Path] = set()  # folders of which was said that they cannot be used
 
 
 def cache_folder() -> Path:
-    """Return the folder: PDL_ROS_CACHE where it is set, else pdl_ros in the user's cache."""
+    """Return the folder: PDL_ROS_CACHE where it is set, else pdl_ros in the user's cache, else, for
+    a user without a home, one in the folder of temporary files.
+    """
     own = os.environ.get('PDL_ROS_CACHE')
     if own:
-        return Path(own).expanduser()
-    base = os.environ.get('XDG_CACHE_HOME', '')
-    if os.path.isabs(base):  # the XDG specification tells to ignore relative paths
-        return Path(base) / 'pdl_ros'
+        return Path(os.path.expanduser(own))
+    with suppress(RuntimeError):  # without a home newer versions raise, older ones give '~/.cache'
+        folder = user_cache_path('pdl_ros', appauthor=False)
+        if folder.is_absolute():
+            return folder
     try:
-        return Path.home() / '.cache' / 'pdl_ros'
-    except RuntimeError:  # a container's user without a home
-        return Path(tempfile.gettempdir()) / f'pdl_ros-{os.geteuid()}'
-
-
-def weights_digest(network: nn.Module) -> str:
-    """Return the SHA-256 of the names, shapes, types and values of a network's parameters and
-    buffers.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f'{name} {tuple(values.shape)} {values.dtype}\n'.encode())
-        digest.update(values.flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
+        temporary = tempfile.gettempdir()
+    except OSError:  # no folder can be written, which costs time only
+        temporary = '/tmp'
+    return Path(temporary, f'pdl_ros-{os.geteuid()}')
 
 
 def cache_file(facts: Facts) -> Path:
@@ -69,17 +62,18 @@ def load(facts: Facts) -> bytes | None:
     path = cache_file(facts)
     try:
         return _content(_read(path), facts)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        _LOG.warning('%s cannot be read (%s); it is made anew.', path, error.strerror)
+        _warn_once(path.parent, '%s cannot be read (%s); it is made anew.', path, error.strerror)
     except PdlError as error:
         _LOG.warning('%s %s; it is made anew.', path, error)
     return None
 
 
 def store(facts: Facts, content: bytes) -> Path | None:
-    """Keep content for `load`; return its file, or None, with a warning, where that cannot be.
+    """Keep content for `load`; return its file, or None, with a warning the first time, where that
+    cannot be.
 
     Another process sees the old file or the new one, never a part; of two that write at once the
     later one stays.
@@ -88,27 +82,32 @@ def store(facts: Facts, content: bytes) -> Path | None:
     head = _head(facts)
     digest = hashlib.sha256(head)
     digest.update(content)
-    part = None
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.part')
-        with open(handle, 'wb') as file:
+        _make_private(path.parent)
+        with atomic_write(path, private=True) as file:
             file.writelines((head, content, digest.digest()))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        if part is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(part)
-        _LOG.warning(
-            '%s cannot be written (%s): this run goes on, the next one makes it again; set '
-            'PDL_ROS_CACHE to a folder that can be written.',
-            path,
-            error.strerror,
+    except PdlError as error:
+        _warn_once(
+            path.parent,
+            '%s This run goes on, the next one makes it again; set PDL_ROS_CACHE to a folder that '
+            'can be written.',
+            error,
         )
         return None
     return path
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PdlError(f'{folder} cannot be written: {os_error_reason(error)}.') from None
+
+
+def _warn_once(folder: Path, message: str, *values: object) -> None:
+    if folder not in _told:
+        _told.add(folder)
+        _LOG.warning(message, *values)
 
 
 def _head(facts: Facts) -> bytes:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import stat
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from pdl_ros.engines import cache
+from pdl_ros.engines.tensorrt_plans import weights_digest
+from pdl_ros.runtime import cache, files
 
 FACTS = {'what': 'street-fp16.engine', 'gpu': 'A 8.6', 'tensorrt': '10.1', 'weights': 'ab' * 32}
 CONTENT = bytes(range(256)) * 16
@@ -105,6 +109,16 @@ def test_a_pipe_in_place_of_an_entry_does_not_hang(folder, caplog):
     os.mkfifo(cache.cache_file(FACTS))
     assert cache.load(FACTS) is None
     assert 'is no file' in caplog.text
+    stored()
+    assert cache.load(FACTS) == CONTENT
+
+
+def test_a_link_in_place_of_an_entry_is_replaced_and_not_written_through(folder, tmp_path):
+    folder.mkdir()
+    (tmp_path / 'mine').write_text('dear')
+    cache.cache_file(FACTS).symlink_to(tmp_path / 'mine')
+    stored()
+    assert (tmp_path / 'mine').read_text() == 'dear'
 
 
 @pytest.mark.parametrize('place', ['file/cache', 'file', '/proc/nowhere', 'folder'])
@@ -123,14 +137,16 @@ def test_a_cache_that_cannot_be_written_is_one_warning(place, tmp_path, monkeypa
 
 @pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs a full disk')
 def test_a_full_disk_leaves_no_part_behind(folder, monkeypatch, caplog):
-    original = cache.tempfile.mkstemp
+    original = os.open
 
-    def mkstemp(**options):
-        handle, name = original(**options)
-        os.close(handle)
-        return os.open('/dev/full', os.O_WRONLY), name
+    def open_on_a_full_disk(path, flags, *mode):
+        handle = original(path, flags, *mode)
+        if flags & os.O_CREAT:
+            os.close(handle)
+            handle = original('/dev/full', os.O_WRONLY)
+        return handle
 
-    monkeypatch.setattr(cache.tempfile, 'mkstemp', mkstemp)
+    monkeypatch.setattr(files.os, 'open', open_on_a_full_disk)
     assert cache.store(FACTS, CONTENT) is None
     assert 'No space left' in caplog.text
     assert not list(folder.iterdir())
@@ -175,7 +191,7 @@ def test_weights_are_told_apart_by_name_shape_type_and_every_value():
     changed = torch.ones(2, 3)
     changed[1, 2] = torch.nextafter(changed[1, 2], torch.tensor(2.0))
     digests = [
-        cache.weights_digest(module)
+        weights_digest(module)
         for module in (
             network(),
             network(a=changed),
@@ -185,9 +201,9 @@ def test_weights_are_told_apart_by_name_shape_type_and_every_value():
         )
     ]
     assert len(set(digests)) == len(digests)
-    assert cache.weights_digest(network()) == digests[0]
+    assert weights_digest(network()) == digests[0]
     strided = torch.ones(3, 2).t()
-    assert cache.weights_digest(network(a=strided)) == digests[0]
+    assert weights_digest(network(a=strided)) == digests[0]
 
 
 def test_the_folder_follows_the_users_settings(monkeypatch, tmp_path):
@@ -198,3 +214,17 @@ def test_the_folder_follows_the_users_settings(monkeypatch, tmp_path):
     assert cache.cache_folder() == tmp_path / 'pdl_ros'
     monkeypatch.setenv('XDG_CACHE_HOME', 'relative')
     assert cache.cache_folder() == Path.home() / '.cache' / 'pdl_ros'
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root can become a user without an entry')
+def test_a_container_s_user_without_a_home_has_a_cache_of_their_own():
+    script = """
+import os, pwd, random, tempfile
+for name in ('HOME', 'PDL_ROS_CACHE', 'XDG_CACHE_HOME'):
+    os.environ.pop(name, None)
+from pdl_ros.runtime import cache
+os.setuid(54321)
+print(cache.cache_folder())
+"""
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert done.stdout.strip() == f'{tempfile.gettempdir()}/pdl_ros-54321', done.stderr
