@@ -18,7 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ('3.10', '3.11', '3.12')
 DISTROS = ('jazzy', 'kilted')
 CUDA = ('nvidia-', 'cuda-')  # what the CUDA build of PyTorch brings along
-X86 = ('openvino', 'tensorrt-cu12-bindings', 'triton')  # packages without wheels for every processor
+X86 = (
+    'openvino',
+    'tensorrt-cu12-bindings',
+    'triton',
+)  # packages without wheels for every processor
 
 Pins = dict[str, dict[str, str]]  # project -> version of Python -> version
 REQUIREMENTS = ROOT / 'requirements'

@@ -60,8 +60,8 @@ pdl_ros on ROS 2 {ros}. The programs of the package are on PATH, for example:
   pdl_ros --help
 """
 NO_ROS2 = """\
-ROS 2's wheels have no `ros2` command: `ros2 run`, `ros2 launch` and the like need a ROS distribution.
-Here `panoptic_node --ros-args ...` is what `ros2 run pdl_ros panoptic_node --ros-args ...` starts.
+The wheels of ROS have no `ros2`: for `ros2 launch`, `ros2 topic` and the like, source a ROS
+distribution. `panoptic_node ...` does what `ros2 run pdl_ros panoptic_node ...` does there.
 """
 
 
@@ -185,7 +185,7 @@ def shell(environment: Environment, variables: dict[str, str]) -> list[str]:
     # The user's own start-up file may put other Pythons first on PATH.
     start_up = environment.work / 'bashrc'
     start_up.write_text(f'[ -f ~/.bashrc ] && . ~/.bashrc\n{exports(variables)}')
-    return [program, '--rcfile', str(start_up)]
+    return [program, '--rcfile', str(start_up), '-i']
 
 
 def set_up(environment: Environment) -> None:

@@ -34,6 +34,12 @@ _DOMAINS = 80
 _candidates = itertools.count(os.getpid() * 7)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of the longest tests, so that no process is left with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def domain() -> Iterator[int]:
     """A DDS domain that no other test on this machine uses meanwhile."""

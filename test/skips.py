@@ -17,12 +17,15 @@ from typing import Any
 
 import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / 'shared'
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / 'shared'
 MACHINE = (
     'needs a GPU',
     'needs bf16 instructions',
     'needs a second core',
     'needs root',
+    'needs a checkout that was set up',
+    'needs oneDNN',
     'needs /dev/full',
     'needs a machine without ',  # a package that is optional, and is installed
     "needs ROS 2's own cv_bridge",
@@ -57,8 +60,10 @@ def skipped(config: pytest.Config) -> dict[str, str]:
 
 
 def is_strict() -> bool:
-    """Tell whether the tests run in the environment of the set-up."""
-    return 'PDL_ROS_MUST_RUN' in os.environ or (Path(sys.prefix) / 'pdl_ros.stamp').exists()
+    """Tell whether the tests run in the environment that the set-up made in this checkout."""
+    prefix = Path(sys.prefix)
+    made_here = prefix.parent == ROOT and (prefix / 'pdl_ros.stamp').exists()
+    return made_here or 'PDL_ROS_MUST_RUN' in os.environ
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -84,7 +84,7 @@ class Terminal:
 
 @pytest.fixture
 def bringup(tmp_path: Path, environment: dict[str, str]) -> Iterator[Terminal]:
-    terminal = Terminal(HERE / 'bringup.launch.py', environment, tmp_path / 'log.txt')
+    terminal = Terminal(HERE / 'bringup_launch.py', environment, tmp_path / 'log.txt')
     yield terminal
     terminal.close()
 

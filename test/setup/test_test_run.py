@@ -24,7 +24,9 @@ def test_after_it():
 def test_of_a_gpu():
     pass
 """
-HIDDEN = "import pytest\npytest.importorskip('a_package_forgotten', reason='needs what is locked')\n"
+HIDDEN = (
+    "import pytest\npytest.importorskip('a_package_forgotten', reason='needs what is locked')\n"
+)
 
 
 @pytest.fixture

@@ -35,9 +35,7 @@ from .test_fusion_kernels import (
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 DEVICE = 'cuda' if torch.cuda.is_available() and not INTERPRETED else 'cpu'
-needs_triton = pytest.mark.skipif(
-    find_spec('triton') is None, reason='needs Triton'
-)
+needs_triton = pytest.mark.skipif(find_spec('triton') is None, reason='needs Triton')
 runs_kernels = pytest.mark.skipif(
     DEVICE == 'cpu' and not INTERPRETED, reason='needs a GPU; also run by the interpreted process'
 )

@@ -64,7 +64,9 @@ def test_without_a_gpu_it_is_one_sentence_that_names_other_engines():
         open_tensorrt(network_of(), TINY, CPU)
 
 
-@pytest.mark.skipif(importlib.util.find_spec('tensorrt') is not None, reason='needs a machine without TensorRT')
+@pytest.mark.skipif(
+    importlib.util.find_spec('tensorrt') is not None, reason='needs a machine without TensorRT'
+)
 def test_without_the_package_it_is_one_sentence_that_says_what_to_install():
     with pytest.raises(PdlError, match=r'pip install tensorrt-cu12 or tensorrt-cu13\.$'):
         open_tensorrt(network_of(), TINY, CUDA)

@@ -208,7 +208,7 @@ def test_auto_takes_bf16_only_where_the_processor_has_instructions_for_it(monkey
         assert auto_precision(CPU) == ('bf16' if has else 'fp32')
 
 
-# --- what makes it fast: `pdl_ros bench engines` tells how fast -------------------------------------
+# --- what makes it fast; how fast is told by `pdl_ros bench engines` ----------------------------
 
 
 @torch.inference_mode()

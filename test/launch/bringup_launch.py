@@ -1,4 +1,4 @@
-"""What a robot's own launch file does: a camera, the panoptic node and a recorder, in one namespace."""
+"""What a robot's own launch file does: camera, panoptic node and recorder in one namespace."""
 
 from __future__ import annotations
 
