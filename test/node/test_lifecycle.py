@@ -120,3 +120,15 @@ def test_a_live_parameter_changes_the_next_frame_and_the_others_say_what_to_do(
         node.wait(lambda: len(node.received['overlay/image']) == 4)
         node.spin(0.5)
         assert len(node.received['instances']) == count
+
+
+def test_control_c_ends_the_node_in_the_middle_of_its_work_without_a_word_of_python(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
+) -> None:
+    with running(parameters, tmp_path / 'log.txt', domain) as node:
+        node.listen('panoptic/image')
+        node.send(message_of(rgb, 'rgb8', node.header()))
+        for _ in range(5):  # in the middle of work
+            node.camera.publish(message_of(rgb, 'rgb8', node.header()))
+        assert node.interrupt()[0] == 0
+        assert 'Traceback' not in node.log()

@@ -34,7 +34,7 @@ def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
 
 def call(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run a command in this process, which has PyTorch imported."""
-    out, err = io.StringIO(), io.StringIO()
+    status, out, err = 0, io.StringIO(), io.StringIO()
     command = ['pdl_ros', *map(str, arguments)]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
