@@ -24,6 +24,7 @@ MACHINE = (
     'needs bf16 instructions',
     'needs a second core',
     'needs root',
+    'needs rclcpp',  # the wheels are those of Python
     'needs a checkout that was set up',
     'needs oneDNN',
     'needs /dev/full',
@@ -35,7 +36,7 @@ MACHINE = (
 X86 = ('needs Triton', 'needs openvino', 'needs tensorrt-cu12-bindings')  # no other wheels
 # Data and packages that lie beside the checkout and are not part of the project.
 BESIDE = {
-    SHARED / 'data': 'needs the data that is not shipped with the project',
+    SHARED / 'data': 'needs the data that is not shipped',
     SHARED / 'reference' / 'ros2_launch': 'needs launch',
     SHARED / 'reference' / 'vision_msgs': 'needs vision_msgs',
 }
