@@ -22,7 +22,6 @@ from pdl_ros.network.variants import get_variant
 
 CPU = torch.device('cpu')
 STREETS = 'camvid_efficientnet_lite0'
-needs_bf16 = pytest.mark.skipif(auto_precision(CPU) != 'bf16', reason='needs bf16 instructions')
 needs_onednn = pytest.mark.skipif(
     not cpu_layers._can_pack(torch.float32), reason='needs oneDNN for this processor'
 )
