@@ -1,5 +1,6 @@
 """What a user meets before anything runs: the set-up's words, and one version everywhere."""
 
+import ast
 import os
 import re
 import shutil
@@ -191,6 +192,36 @@ def test_a_shell_says_what_can_be_started_and_keeps_our_python_before_the_users(
 def test_package_xml_names_the_version_of_the_python_package():
     package = ElementTree.parse(ROOT / 'package.xml').getroot()
     assert package.findtext('version') == pdl_ros.__version__
+
+
+# The keys that rosdep has for what pip calls otherwise; the rest comes from pip, as README.md says.
+ROSDEP = {'opencv-python-headless': 'python3-opencv', 'pillow': 'python3-pil'}
+FROM_PIP = {'imagesize', 'numba', 'safetensors', 'torch'}
+
+
+def test_rosdep_brings_what_the_python_package_needs():
+    setup = (ROOT / 'setup.py').read_text()
+    required = ast.literal_eval(re.search(r'install_requires=(\[.*?\])', setup, re.DOTALL)[1])
+    names = {re.match(r'[\w-]+', word)[0].lower() for word in required} - FROM_PIP
+    keys = {ROSDEP.get(name, 'python3-' + name.removeprefix('py')) for name in names}
+    package = ElementTree.parse(ROOT / 'package.xml').getroot()
+    assert keys == {
+        tag.text for tag in package.iter('exec_depend') if tag.text.startswith('python3-')
+    }
+
+
+def test_every_ros_package_that_package_xml_names_is_used():
+    used = '\n'.join(
+        path.read_text()
+        for folder in ('pdl_ros', 'launch', 'msg', 'test')
+        for path in (ROOT / folder).rglob('*')
+        if path.suffix in ('.py', '.msg')
+    )
+    package = ElementTree.parse(ROOT / 'package.xml').getroot()
+    named = {tag.text for kind in ('depend', 'exec_depend') for tag in package.iter(kind)}
+    programs = {'ros2bag', 'rosbag2_storage_mcap', 'rosidl_default_runtime'}
+    messages = {name for name in named if not name.startswith('python3-')} - programs
+    assert [name for name in sorted(messages) if not re.search(rf'\b{name}\b', used)] == []
 
 
 def test_importing_the_package_imports_nothing_heavy():
