@@ -4,11 +4,14 @@
 #   TORCH=cuda          the CUDA build of PyTorch
 #   ARGS='...'          further arguments of the command
 
+# Tests run in two processes where there are two cores; PARALLEL= (nothing) is one process.
+PARALLEL ?= $(if $(filter-out 1,$(shell nproc)),-n 2 --dist loadfile --no-loadscope-reorder)
+
 PYTHON ?= python3
 SETUP = $(PYTHON) scripts/setup_env.py
 RUN = $(SETUP) run --
 
-.PHONY: demo bench test soak lint types setup shell clean
+.PHONY: demo bench test soak lint types setup shell lock clean
 
 demo:
 	@$(RUN) pdl_ros demo $(ARGS)
@@ -21,7 +24,7 @@ bench:
 	@$(RUN) pdl_ros bench node --json bench_output/node.json
 
 test:
-	@$(RUN) python -m pytest $(ARGS)
+	@$(RUN) python -m pytest $(PARALLEL) $(ARGS)
 
 # Minutes: memory over thousands of frames and listeners.
 soak:
@@ -37,7 +40,11 @@ setup:
 	@$(SETUP)
 
 shell:
-	@$(RUN) $${SHELL:-bash}
+	@$(SETUP) shell
+
+# After setup.py or requirements/ros.in changed; ARGS=--upgrade moves all versions.
+lock:
+	@$(PYTHON) scripts/lock.py $(ARGS)
 
 # The virtual environments stay: remove .venv* by hand to start from nothing.
 clean:

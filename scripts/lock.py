@@ -1,7 +1,10 @@
-"""Resolve the dependencies anew and write requirements/*.txt: `python scripts/lock.py`.
+"""Resolve the dependencies and write requirements/*.txt.
 
-Needs pip 23 or newer beside each of PYTHONS; run it by hand when a version should move. PyTorch
-is left out: scripts/setup_env.py picks its build.
+    python scripts/lock.py             take in what setup.py and ros.in name anew, or no longer
+    python scripts/lock.py --upgrade   move everything to the newest versions that fit together
+
+Needs pip 23 or newer beside each of PYTHONS. PyTorch is left out: scripts/setup_env.py picks its
+build.
 """
 
 import json
@@ -15,24 +18,31 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ('3.10', '3.11', '3.12')
 DISTROS = ('jazzy', 'kilted')
 CUDA = ('nvidia-', 'cuda-')  # what the CUDA build of PyTorch brings along
-X86 = ('openvino', 'tensorrt', 'triton')  # packages without wheels for every processor
+X86 = (
+    'openvino',
+    'tensorrt-cu12-bindings',
+    'triton',
+)  # packages without wheels for every processor
 
 Pins = dict[str, dict[str, str]]  # project -> version of Python -> version
+REQUIREMENTS = ROOT / 'requirements'
 
 
 def main() -> None:
-    requirements = ROOT / 'requirements'
+    keep = '--upgrade' not in sys.argv[1:]
     # The versions must suit NumPy 1.26 too: the messages of a ROS distribution need it.
     extras = 'bag,demo,export,openvino,test,train'
-    python = resolve([f'{ROOT}[{extras}]', 'setuptools<80', 'numpy==1.26.4'])
+    wanted = [f'{ROOT}[{extras}]', 'setuptools<80', 'numpy==1.26.4']
+    python = resolve(wanted, [REQUIREMENTS / 'python.txt'] * keep)
     del python['numpy']
-    write(requirements / 'python.txt', python)
+    write(REQUIREMENTS / 'python.txt', python)
     for distro in DISTROS:
-        lines = (requirements / 'ros.in').read_text().replace('DISTRO', distro).splitlines()
+        path = REQUIREMENTS / f'ros-{distro}.txt'
+        lines = (REQUIREMENTS / 'ros.in').read_text().replace('DISTRO', distro).splitlines()
         wanted = [line for line in lines if line and not line.startswith(('#', *others(distro)))]
-        found = resolve(wanted + pin_lines(python))
+        found = resolve(wanted + pin_lines(python), [path] * keep)
         ros = {name: versions for name, versions in found.items() if name not in python}
-        write(requirements / f'ros-{distro}.txt', ros)
+        write(path, ros)
 
 
 def others(distro: str) -> list[str]:
@@ -40,16 +50,16 @@ def others(distro: str) -> list[str]:
     return [f'ros-{other}-' for other in DISTROS if other != distro]
 
 
-def resolve(wanted: list[str]) -> Pins:
-    """Ask pip, for each Python, what it would install."""
+def resolve(wanted: list[str], kept: list[Path]) -> Pins:
+    """Ask pip, for each Python, what it would install; versions in the files `kept` stay."""
+    constraints = [word for path in kept for word in ('-c', str(path))]
     pins: Pins = defaultdict(dict)
     for python in PYTHONS:
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder, 'report.json')
             command = [f'python{python}', '-m', 'pip', 'install', '--quiet', '--dry-run']
-            subprocess.run(
-                [*command, '--ignore-installed', '--report', str(report), *wanted], check=True
-            )
+            command += ['--ignore-installed', '--report', str(report), *constraints]
+            subprocess.run([*command, *wanted], check=True)
             for item in json.loads(report.read_text())['install']:
                 name = item['metadata']['name'].lower().replace('_', '-')
                 if name not in ('pdl-ros', 'torch') and not name.startswith(CUDA):

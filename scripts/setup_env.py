@@ -2,12 +2,14 @@
 
     python3 scripts/setup_env.py                  set up; does nothing when all is up to date
     python3 scripts/setup_env.py run -- COMMAND   set up if needed, then run COMMAND
+    python3 scripts/setup_env.py shell            set up if needed, then open $SHELL
     python3 scripts/setup_env.py env              set up if needed, then print export lines
 
 ROS 2 comes from pip wheels (ROS=jazzy, the default, or ROS=kilted) into a virtual environment, or,
 where a ROS distribution is sourced, from that one. TORCH=cuda takes the CUDA build of PyTorch.
 Everything is made in .venv* and .ros/, from the pinned versions in requirements/. The wheels' own
-.venv/bin/python works without `run`; beside a sourced ROS the library path needs it.
+.venv/bin/python works without `run`; beside a sourced ROS the library path needs it. For the tests
+vision_msgs is built as well, where its sources lie in ../shared and ROS has none.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ TORCH = 'torch==2.13.0'
 VERSION = '.'.join(map(str, sys.version_info[:2]))
 SUPPORTED = ('3.10', '3.11', '3.12')  # the pinned wheels exist for these
 UNFINISHED = 'unfinished'
+VISION_MSGS = ROOT.parent / 'shared' / 'reference' / 'vision_msgs'  # the wheels have none
+VARIABLES = ('PATH', 'LD_LIBRARY_PATH', 'AMENT_PREFIX_PATH', 'VIRTUAL_ENV')
 
 # Placed in the virtual environment, so that its plain `python` finds the messages as well. At the
 # end of the paths: a sourced colcon workspace goes first. Read before ros_wheels_bootstrapper.pth,
@@ -47,6 +51,17 @@ def append(name, *folders):
 
 append('LD_LIBRARY_PATH', {lib!r})
 append('AMENT_PREFIX_PATH', {prefix!r}, *{underlay!r})
+"""
+
+GREETING = """\
+pdl_ros on ROS 2 {ros}. The programs of the package are on PATH, for example:
+  panoptic_node --ros-args -p variant:=camvid_efficientnet_lite0 -r image:=/camera/image_raw
+  demo_camera scene 10 0 1 --ros-args -r image:=/camera/image_raw
+  pdl_ros --help
+"""
+NO_ROS2 = """\
+The wheels of ROS have no `ros2`: for `ros2 launch`, `ros2 topic` and the like, source a ROS
+distribution. `panoptic_node ...` does what `ros2 run pdl_ros panoptic_node ...` does there.
 """
 
 
@@ -90,7 +105,7 @@ class Environment:
                 parts = env.get(name, '').split(':')
                 env[name] = ':'.join(part for part in parts if not part.startswith(foreign))
         for name, folders in {
-            'PATH': [str(self.venv / 'bin')],
+            'PATH': [str(self.venv / 'bin'), str(self.prefix / 'lib' / 'pdl_ros')],
             'LD_LIBRARY_PATH': [str(self.prefix / 'lib')],
             'AMENT_PREFIX_PATH': [str(self.prefix), *self.underlay],
             'CMAKE_PREFIX_PATH': self.underlay,
@@ -124,7 +139,7 @@ class Environment:
 
 def main(arguments: list[str]) -> int:
     command = arguments[2:] if arguments[:2] == ['run', '--'] else []
-    if arguments not in ([], ['env']) and not command:
+    if arguments not in ([], ['env'], ['shell']) and not command:
         print(__doc__, file=sys.stderr)
         return 2
     try:
@@ -146,11 +161,31 @@ def main(arguments: list[str]) -> int:
         return 130
     variables = environment.variables()
     if arguments == ['env']:
-        for name in ('PATH', 'LD_LIBRARY_PATH', 'AMENT_PREFIX_PATH', 'VIRTUAL_ENV'):
-            print(f'export {name}={shlex.quote(variables[name])}')
+        print(exports(variables), end='')
+    if arguments == ['shell']:
+        command = shell(environment, variables)
     if command:
         os.execvpe(command[0], command, variables)
     return 0
+
+
+def exports(variables: dict[str, str]) -> str:
+    return ''.join(f'export {name}={shlex.quote(variables[name])}\n' for name in VARIABLES)
+
+
+def shell(environment: Environment, variables: dict[str, str]) -> list[str]:
+    """Say what there is to start, and return the command of the user's shell."""
+    ros = os.environ['ROS_DISTRO'] if environment.system else environment.ros
+    print(GREETING.format(ros=ros), end='')
+    if not shutil.which('ros2', path=variables['PATH']):
+        print(NO_ROS2, end='')
+    program = os.environ.get('SHELL') or 'bash'
+    if Path(program).name != 'bash':
+        return [program]
+    # The user's own start-up file may put other Pythons first on PATH.
+    start_up = environment.work / 'bashrc'
+    start_up.write_text(f'[ -f ~/.bashrc ] && . ~/.bashrc\n{exports(variables)}')
+    return [program, '--rcfile', str(start_up), '-i']
 
 
 def set_up(environment: Environment) -> None:
@@ -159,9 +194,13 @@ def set_up(environment: Environment) -> None:
     sources = [ROOT / 'CMakeLists.txt', ROOT / 'package.xml', *sorted(ROOT.glob('msg/*.msg'))]
     sources += sorted(ROOT.glob('include/pdl_ros/*'))
     messages = fingerprint(environment.locks, *sources)
+    vision_msgs = messages + fingerprint(sorted(VISION_MSGS.rglob('*.msg')))
     packages_stamp = environment.venv / 'pdl_ros.stamp'
     messages_stamp = environment.work / 'messages.stamp'
-    if read(packages_stamp) == packages and read(messages_stamp) == messages:
+    vision_msgs_stamp = environment.work / 'vision_msgs.stamp'
+    if (read(packages_stamp), read(messages_stamp)) == (packages, messages) and (
+        read(vision_msgs_stamp) == vision_msgs or not VISION_MSGS.is_dir()
+    ):
         return
     check_machine(environment)
     environment.work.mkdir(parents=True, exist_ok=True)
@@ -169,9 +208,13 @@ def set_up(environment: Environment) -> None:
     if read(packages_stamp) != packages:
         install_packages(environment, packages_stamp)
         packages_stamp.write_text(packages)
-    messages_stamp.unlink(missing_ok=True)
-    build_messages(environment)
-    messages_stamp.write_text(messages)
+    if read(messages_stamp) != messages:
+        messages_stamp.unlink(missing_ok=True)
+        build_messages(environment)
+        messages_stamp.write_text(messages)
+    if VISION_MSGS.is_dir() and read(vision_msgs_stamp) != vision_msgs:
+        build_vision_msgs(environment)
+        vision_msgs_stamp.write_text(vision_msgs)
 
 
 def check_machine(environment: Environment) -> None:
@@ -280,20 +323,35 @@ def repair_cmake_paths(environment: Environment) -> None:
 
 
 def build_messages(environment: Environment) -> None:
-    build, prefix = environment.work / 'build', environment.prefix
-    for folder in (build, prefix):
-        shutil.rmtree(folder, ignore_errors=True)
-    configure = ['cmake', '-S', ROOT, '-B', build, '-DPDL_ROS_INSTALL_PYTHON=OFF']
-    configure += ['-DBUILD_TESTING=OFF', '-DCMAKE_BUILD_TYPE=Release']
-    configure += [f'-DPython3_EXECUTABLE={environment.python}']
-    configure += [f'-DCMAKE_INSTALL_PREFIX={prefix}', f'-DCMAKE_INSTALL_RPATH={prefix}/lib']
-    trouble = 'the ROS messages could not be built'
-    environment.step('configure the messages', configure, trouble)
-    jobs = os.cpu_count() or 1
-    install = ['cmake', '--build', build, '--target', 'install', '--parallel', jobs]
-    environment.step('build the messages', install, trouble)
+    folder, prefix = environment.work / 'build', environment.prefix
+    for old in (folder, prefix):
+        shutil.rmtree(old, ignore_errors=True)
+    build(environment, 'the ROS messages', ROOT, folder, '-DPDL_ROS_INSTALL_PYTHON=OFF')
     for name in ('config', 'launch'):  # links: an edit in the checkout counts at once
         (prefix / 'share' / 'pdl_ros' / name).symlink_to(ROOT / name)
+
+
+def build_vision_msgs(environment: Environment) -> None:
+    """Build vision_msgs beside our messages, where ROS has none; only tests need it."""
+    find = 'from importlib.util import find_spec as f; s = f("vision_msgs"); print(s and s.origin)'
+    if environment.ask(find).startswith(('None', str(environment.prefix))):
+        # The folder is kept: what has been compiled is only installed anew beside newer messages.
+        folder = environment.work / 'build_vision_msgs'
+        build(environment, 'vision_msgs for the tests', VISION_MSGS, folder)
+
+
+def build(environment: Environment, what: str, source: Path, folder: Path, *options: str) -> None:
+    """Compile a package of messages and install it."""
+    configure = ['cmake', '-S', source, '-B', folder, *options]
+    configure += ['-DBUILD_TESTING=OFF', '-DCMAKE_BUILD_TYPE=Release']
+    configure += [f'-DPython3_EXECUTABLE={environment.python}']
+    configure += [f'-DCMAKE_INSTALL_PREFIX={environment.prefix}']
+    configure += [f'-DCMAKE_INSTALL_RPATH={environment.prefix}/lib']
+    trouble = f'{what} could not be built'
+    environment.step(f'configure {what}', configure, trouble)
+    jobs = os.cpu_count() or 1
+    install = ['cmake', '--build', folder, '--target', 'install', '--parallel', jobs]
+    environment.step(f'build {what}', install, trouble)
 
 
 def fingerprint(locks: list[Path], *paths: Path) -> str:

@@ -6,21 +6,38 @@ import contextlib
 import fcntl
 import itertools
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from .skips import SHARED, pytest_sessionfinish, pytest_terminal_summary
+
+__all__ = ['SHARED', 'pytest_sessionfinish', 'pytest_terminal_summary']
 
 _WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
 if _WORKERS > 1:
     # PyTorch's threads wait for the slowest of them: beside another busy process, one is faster.
     os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+# launch and launch_testing are not among the ROS wheels. A folder of launch files on the path is a
+# package of that name for Python, without an origin.
+LAUNCH = SHARED / 'reference' / 'ros2_launch'
+_launch = find_spec('launch')
+if (_launch is None or _launch.origin is None) and LAUNCH.is_dir():
+    sys.path.append(str(LAUNCH))
+
 _DOMAINS = 80
 _candidates = itertools.count(os.getpid() * 7)
 
-SHARED = Path(__file__).resolve().parents[2] / 'shared'
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of the longest tests, so that no process is left with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture

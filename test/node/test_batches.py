@@ -70,6 +70,21 @@ def test_a_lazy_node_takes_images_only_while_somebody_listens(
         assert node.send(message_of(rgb, 'rgb8', node.header()))['overlay/image'].width == 141
 
 
+def test_nothing_is_computed_for_nobody(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
+) -> None:
+    with running(parameters, tmp_path / 'log.txt', domain) as node:
+        node.listen('timing')
+        assert node.send(message_of(rgb, 'rgb8', node.header()))['timing'].frames_processed == 1
+        node.deafen('timing')
+        for _ in range(3):
+            node.camera.publish(message_of(rgb, 'rgb8', node.header()))
+            node.spin(0.2)
+        node.listen('timing')
+        timing = node.send(message_of(rgb, 'rgb8', node.header()))['timing']
+        assert (timing.frames_received, timing.frames_processed) == (5, 2)
+
+
 def test_an_override_of_one_topics_qos_leaves_the_others_alone(
     parameters: dict[str, Any], tmp_path: Path, domain: int
 ) -> None:

@@ -6,7 +6,11 @@ import itertools
 import threading
 import time
 
+import pytest
+
 from pdl_ros.node.input.frame_queue import FrameQueue
+
+pytestmark = pytest.mark.timeout(60)  # a window of an hour: whoever waits for its end hangs
 
 
 def opened(cameras: str, **arguments: object) -> FrameQueue[int]:
@@ -30,27 +34,23 @@ def test_without_a_window_each_frame_is_taken_on_its_own_and_no_camera_starves()
 
 
 def test_frames_within_the_window_are_taken_together_and_at_once_when_all_are_there() -> None:
-    frame_queue = opened('front left', window=20.0)
+    frame_queue = opened('front left', window=3600.0)
     frame_queue.put('left', 0)
     frame_queue.put('front', 1)
     later(0.1, frame_queue, 'left', 2)
-    start = time.monotonic()
     assert frame_queue.take() == {'front': 1, 'left': 0}
     frame_queue.put('front', 3)
     assert frame_queue.take() == {'front': 3, 'left': 2}
-    assert time.monotonic() - start < 10, 'it waited though every camera had a frame'
 
 
 def test_a_camera_that_never_spoke_or_fell_silent_is_not_waited_for() -> None:
-    frame_queue = opened('front left dead', window=20.0)
-    start = time.monotonic()
+    frame_queue = opened('front left dead', window=3600.0)
     frame_queue.put('left', 1)
     frame_queue.put('front', 2)
     assert frame_queue.take() == {'front': 2, 'left': 1}
     time.sleep(1.1)  # now the left camera is dead too
     frame_queue.put('front', 3)
     assert frame_queue.take() == {'front': 3}
-    assert time.monotonic() - start < 10
 
 
 def test_a_camera_that_is_late_is_left_behind_when_the_window_ends() -> None:
@@ -59,9 +59,7 @@ def test_a_camera_that_is_late_is_left_behind_when_the_window_ends() -> None:
     frame_queue.put('front', 2)
     frame_queue.take()
     frame_queue.put('front', 3)
-    start = time.monotonic()
     assert frame_queue.take() == {'front': 3}
-    assert 0.15 < time.monotonic() - start < 5
 
 
 def test_the_newest_frame_replaces_the_one_that_waits_for_company() -> None:
@@ -77,15 +75,13 @@ def test_the_newest_frame_replaces_the_one_that_waits_for_company() -> None:
 
 
 def test_closing_wakes_whoever_waits_for_company() -> None:
-    frame_queue = opened('front left', window=60.0)
+    frame_queue = opened('front left', window=3600.0)
     frame_queue.put('left', 0)
     frame_queue.put('front', 1)
     frame_queue.take()
     frame_queue.put('front', 2)
     threading.Timer(0.1, frame_queue.close).start()
-    start = time.monotonic()
     assert frame_queue.take() == {}
-    assert time.monotonic() - start < 10
 
 
 def test_a_queue_that_was_full_says_when_it_has_room() -> None:
@@ -105,16 +101,15 @@ def test_a_queue_that_was_full_says_when_it_has_room() -> None:
 
 def test_a_frame_that_waits_for_its_depth_is_taken_once_it_is_complete() -> None:
     frame_queue, complete = opened('front'), threading.Event()
-    frame_queue.put('front', 1, lambda: 0.0 if complete.is_set() else 60.0)
+    frame_queue.put('front', 1, lambda: 0.0 if complete.is_set() else 3600.0)
 
     def depth_arrives() -> None:
         complete.set()
         frame_queue.look_again()
 
     threading.Timer(0.1, depth_arrives).start()
-    start = time.monotonic()
     assert frame_queue.take() == {'front': 1}
-    assert 0.05 < time.monotonic() - start < 30
+    assert complete.is_set()
 
 
 def test_a_frame_whose_depth_never_comes_is_taken_when_its_time_is_over() -> None:

@@ -37,15 +37,6 @@ def test_every_value_survives_a_reader_that_decodes_as_opencv_does(encoding: str
     np.testing.assert_array_equal(decoded, pixels)
 
 
-@pytest.mark.parametrize('encoding', ['mono8', '16UC1'])
-def test_every_value_survives_cv_bridge(encoding: str) -> None:
-    bridge = pytest.importorskip('cv_bridge', reason='needs cv_bridge, which ROS wheels lack')
-    pixels = EDGES % (256 if encoding == 'mono8' else 65536)
-    message = PngWriter(encoding).fill(pixels, Header())
-    decoded = bridge.CvBridge().compressed_imgmsg_to_cv2(message, 'passthrough')
-    np.testing.assert_array_equal(decoded, pixels)
-
-
 def test_a_message_that_is_kept_does_not_change_with_the_next_frame() -> None:
     writer = PngWriter('16UC1')
     first = writer.fill(EDGES, Header())

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from pycocotools import mask as coco_mask
 
 from pdl_ros.fusion import FusionSettings
+from pdl_ros.msg import PanopticInstance
 from pdl_ros.node.parameters import TABLE, NodeSettings
+
+from .harness import running
+from .test_topics import message_of, pixels_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULTS = NodeSettings(**{row.name: row.default for row in TABLE})
@@ -26,3 +33,37 @@ def test_negative_thresholds_leave_the_variants_own_in_force() -> None:
     assert DEFAULTS.fusion(own) == own
     changed = NodeSettings(**{**vars(DEFAULTS), 'top_k': 7, 'center_threshold': 0.0})
     assert changed.fusion(own) == FusionSettings(0.0, 9, 7, 77)
+
+
+def test_thresholds_and_the_form_of_masks_are_those_of_the_parameters_at_any_time(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
+) -> None:
+    # Published rule: with as many peaks as top_k, the last one is dropped, so 1 keeps none.
+    blind = {**parameters, 'top_k': 1, 'stuff_area': 10_000_000, 'mask_encoding': 'bitmap'}
+    with running(blind, tmp_path / 'log.txt', domain) as node:
+        node.listen('instances', 'instance/image', 'panoptic/image')
+        outputs = node.send(message_of(rgb, 'rgb8', node.header()))
+        assert not outputs['instances'].instances
+        assert (pixels_of(outputs['panoptic/image']) == 65535).all()
+
+        assert node.set_parameters(top_k=-1, stuff_area=-1) == ['', '']
+        outputs = node.send(message_of(rgb, 'rgb8', node.header()))
+        assert outputs['instances'].instances
+        for instance in outputs['instances'].instances:
+            assert_is_the_bitmap(instance, pixels_of(outputs['instance/image']))
+
+        assert node.set_parameters(mask_encoding='none') == ['']
+        outputs = node.send(message_of(rgb, 'rgb8', node.header()))
+        assert outputs['instances'].instances
+        for instance in outputs['instances'].instances:
+            assert (instance.mask_encoding, len(instance.mask_data)) == ('', 0)
+
+
+def assert_is_the_bitmap(instance: PanopticInstance, instance_map: np.ndarray) -> None:
+    box = instance.box
+    ys = slice(box.y_offset, box.y_offset + box.height)
+    xs = slice(box.x_offset, box.x_offset + box.width)
+    bitmap = np.frombuffer(instance.mask_data, np.uint8).reshape(box.height, box.width)
+    np.testing.assert_array_equal(bitmap, instance_map[ys, xs] == instance.id)
+    rle = coco_mask.encode(np.asfortranarray(bitmap))
+    assert coco_mask.area(rle) == instance.area

@@ -149,16 +149,17 @@ def test_an_engine_that_fails_on_its_first_frame_is_given_up(network, images, ca
 
 
 def test_release_does_not_wait_for_the_build_and_what_comes_late_is_released(network, caplog):
-    late, asked = engine(network, Second), []
+    late, asked, released = engine(network, Second), [], threading.Event()
 
     def make(stop: threading.Event) -> TorchEngine:
         asked.append(stop.wait(10))
+        assert released.wait(10), 'release waits for the build, which waits for release'
         return late
 
     both = BackgroundEngine(engine(network), make)
-    start = time.monotonic()
     both.release()
-    assert time.monotonic() - start < 1
+    assert not builder_is_over()
+    released.set()
     wait_for(builder_is_over)
     assert asked == [True]
     assert late.released

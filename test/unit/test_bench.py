@@ -19,6 +19,8 @@ from pdl_ros.engines import EngineSettings
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import FusionSettings, fuse
 from pdl_ros.labels import LabelSet
+from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
+from pdl_ros.network.variants import get_variant
 from pdl_ros.pipeline import Segmenter
 
 CITYSCAPES = LabelSet.load('cityscapes')
@@ -144,6 +146,21 @@ def test_a_chart_of_something_else_is_refused_in_one_sentence(text, tmp_path):
         draw_chart([tmp_path / 'none.json'], tmp_path / 'chart.png')
 
 
-def test_an_untrained_network_is_timed_on_a_street_with_instances():
-    found = engines.measure('cityscapes_mobilenet_v2_os32', engines.PUBLISHED, 64, 128, 1)
+def test_an_untrained_network_is_timed_on_a_street_with_instances(monkeypatch):
+    variant, fused = get_variant('scene_tiny'), []
+    network = PanopticDeepLab(variant).eval()
+    monkeypatch.setattr(engines, '_network', lambda name: (network, variant, False))
+    monkeypatch.setattr(
+        engines,
+        'fuse_as_published',
+        lambda heads, *rest: fused.append(fuse_as_published(heads, *rest)) or fused[-1],
+    )
+    found = engines.measure('an_untrained_one', engines.PUBLISHED, 64, 128, 1)
     assert found['rows'][0][2] > 0
+    assert all(len(instances) > 3 for _, instances in fused)
+
+
+def test_a_variant_without_weights_is_timed_with_random_ones():
+    network, variant, trained = engines._network('cityscapes_mobilenet_v3_small')
+    assert (variant.name, trained) == ('cityscapes_mobilenet_v3_small', False)
+    assert network.training is False

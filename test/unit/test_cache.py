@@ -97,7 +97,7 @@ def test_an_entry_that_others_may_write_is_refused(caplog):
     assert 'may be written by other users' in caplog.text
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason='only root can give a file away')
+@pytest.mark.skipif(os.geteuid() != 0, reason='needs root, who can give a file away')
 def test_an_entry_of_another_user_is_refused(caplog):
     os.chown(stored(), 12345, -1)
     assert cache.load(FACTS) is None
@@ -135,7 +135,7 @@ def test_a_cache_that_cannot_be_written_is_one_warning(place, tmp_path, monkeypa
     assert not list(tmp_path.rglob('*.part'))
 
 
-@pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs a full disk')
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs /dev/full, a disk without space')
 def test_a_full_disk_leaves_no_part_behind(folder, monkeypatch, caplog):
     original = os.open
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import json
 import os
 import pickle
@@ -40,6 +42,20 @@ def run(
     )
 
 
+def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, which has PyTorch imported."""
+    status, out, err = 0, io.StringIO(), io.StringIO()
+    command = ['pdl_ros', *map(str, arguments)]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sys, 'argv', command)
+                main()
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+    return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
+
+
 def write_dataset(root: Path) -> None:
     """Four pictures of a car and a person before a wall, two a split, in the folder layout."""
     rng = np.random.default_rng(0)
@@ -74,14 +90,14 @@ def test_train_pause_resume_evaluate_and_infer_work_from_the_shell(tmp_path: Pat
     assert 0 <= header['scores']['miou'] <= 1
     assert header['commit']
 
-    scored = run('evaluate', '--data', data, '--weights', out / 'weights.safetensors',
+    scored = call('evaluate', '--data', data, '--weights', out / 'weights.safetensors',
                  '--device', 'cpu', '--json', tmp_path / 's.json')  # fmt: skip
     assert scored.returncode == 0, scored.stderr
     assert 'PQ' in scored.stdout
     scores = json.loads((tmp_path / 's.json').read_text())
     assert scores['miou'] == pytest.approx(header['scores']['miou'], abs=1e-3)
 
-    inferred = run('infer', data / 'images' / 'val', '-o', tmp_path / 'out', '--weights',
+    inferred = call('infer', data / 'images' / 'val', '-o', tmp_path / 'out', '--weights',
                    out / 'weights.safetensors', '--device', 'cpu')  # fmt: skip
     assert inferred.returncode == 0, inferred.stderr
     panoptic = cv2.imread(str(tmp_path / 'out' / '000001_panoptic.png'), cv2.IMREAD_UNCHANGED)
@@ -93,7 +109,7 @@ def test_train_pause_resume_evaluate_and_infer_work_from_the_shell(tmp_path: Pat
 
 def test_version_and_variants_answer() -> None:
     assert run('--version').stdout.strip() == pdl_ros.__version__
-    listed = run('variants')
+    listed = call('variants')
     assert listed.returncode == 0
     assert 'scene_tiny' in listed.stdout
 
@@ -134,19 +150,19 @@ def test_a_users_mistake_is_one_sentence_and_status_2(
 
 def test_a_published_file_is_inspected_imported_and_used_from_the_shell(tmp_path: Path) -> None:
     file = write_checkpoint('bowenc_mbnv2_os32', tmp_path)
-    told = run('checkpoint', 'inspect', file)
+    told = call('checkpoint', 'inspect', file)
     assert told.returncode == 0, told.stderr
     for fact in ('authors', 'cityscapes_mobilenet_v2_os32', '19 of cityscapes', '7,719,814'):
         assert fact in told.stdout
     out = tmp_path / 'new' / 'v2.safetensors'
-    done = run('checkpoint', 'import', file, '-o', out)
+    done = call('checkpoint', 'import', file, '-o', out)
     assert done.returncode == 0, done.stderr
     network, variant = checkpoints.load(out)
     assert variant == get_variant('cityscapes_mobilenet_v2_os32')
     for key, value in checkpoints.load(file)[0].state_dict().items():
         assert torch.equal(network.state_dict()[key], value)
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((64, 128, 3), np.uint8))
-    used = run('infer', tmp_path / 'a.png', '--weights', out, '-o', tmp_path / 'o',
+    used = call('infer', tmp_path / 'a.png', '--weights', out, '-o', tmp_path / 'o',
                '--device', 'cpu', '--scales', '0.05', '--flip')  # fmt: skip
     assert used.returncode == 2, used.stderr
     assert 'between 0.1 and 8' in used.stderr

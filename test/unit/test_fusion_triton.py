@@ -35,16 +35,14 @@ from .test_fusion_kernels import (
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 DEVICE = 'cuda' if torch.cuda.is_available() and not INTERPRETED else 'cpu'
-needs_triton = pytest.mark.skipif(
-    find_spec('triton') is None, reason='Triton is not installed; there are no wheels for it here'
-)
+needs_triton = pytest.mark.skipif(find_spec('triton') is None, reason='needs Triton')
 runs_kernels = pytest.mark.skipif(
-    DEVICE == 'cpu' and not INTERPRETED, reason='no GPU; run by the interpreted process'
+    DEVICE == 'cpu' and not INTERPRETED, reason='needs a GPU; also run by the interpreted process'
 )
 
 
 @needs_triton
-@pytest.mark.skipif(INTERPRETED, reason='this is the interpreted process')
+@pytest.mark.skipif(INTERPRETED, reason='starts the interpreted process, which this is')
 def test_the_kernels_are_right_in_triton_s_interpreter():
     done = subprocess.run(
         [sys.executable, '-m', 'pytest', __file__, '-q', '-p', 'no:cacheprovider'],
@@ -96,7 +94,7 @@ class Recorder:
 
 
 @needs_triton
-@pytest.mark.skipif(INTERPRETED, reason='interpreted kernels are not compiled')
+@pytest.mark.skipif(INTERPRETED, reason='is for compiled kernels')
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
 def test_the_kernels_compile_for_the_gpus_in_use_and_fuse_no_product_with_its_sum(
     dtype, monkeypatch

@@ -27,7 +27,7 @@ from .test_network import network_of
 TINY = get_variant('scene_tiny')
 CPU = torch.device('cpu')
 HAS_OPENVINO = importlib.util.find_spec('openvino') is not None
-needs_openvino = pytest.mark.skipif(not HAS_OPENVINO, reason='openvino is not installed')
+needs_openvino = pytest.mark.skipif(not HAS_OPENVINO, reason='needs openvino')
 
 
 def hide(monkeypatch, *packages: str) -> None:
@@ -42,7 +42,7 @@ def runtime(request, monkeypatch) -> str:
     if request.param == 'ONNX Runtime':
         hide(monkeypatch, 'openvino')
     elif not HAS_OPENVINO:
-        pytest.skip('openvino is not installed')
+        pytest.skip('needs openvino')
     return request.param
 
 
@@ -73,7 +73,7 @@ def test_the_shipped_network_gives_the_label_maps_of_pytorch(runtime):
 @needs_openvino
 def test_bf16_is_run_where_it_is_asked_for_and_stays_near():
     if 'bf16' not in onnx_engine._openvino_precisions():
-        pytest.skip('this processor has no bf16')
+        pytest.skip('needs bf16 instructions')
     network, variant = checkpoints.load('scene_tiny')
     engine, images = OnnxEngine(network, variant, CPU, 'bf16'), torch.randn(1, 3, 96, 160)
     with torch.inference_mode():

@@ -66,7 +66,9 @@ def test_without_a_gpu_it_is_one_sentence_that_names_other_engines():
         open_tensorrt(network_of(), TINY, CPU)
 
 
-@pytest.mark.skipif(importlib.util.find_spec('tensorrt') is not None, reason='it is installed')
+@pytest.mark.skipif(
+    importlib.util.find_spec('tensorrt') is not None, reason='needs a machine without TensorRT'
+)
 def test_without_the_package_it_is_one_sentence_that_says_what_to_install():
     with pytest.raises(PdlError, match=r'pip install tensorrt-cu12 or tensorrt-cu13\.$'):
         open_tensorrt(network_of(), TINY, CUDA)
@@ -226,7 +228,7 @@ def bindings(tmp_path_factory) -> dict[str, str]:
     """The environment in which `import tensorrt` is the real bindings over an empty library."""
     found = importlib.util.find_spec('tensorrt_bindings')
     if found is None or found.origin is None:
-        pytest.skip('needs the wheel tensorrt-cu12-bindings')
+        pytest.skip('needs tensorrt-cu12-bindings')
     compiler = shutil.which('cc')
     if compiler is None:
         pytest.skip('needs a C compiler')

@@ -1,6 +1,6 @@
 """panoptic.launch.py under launch_testing: the node comes up, and Ctrl-C ends it with status 0.
 
-colcon test runs this file with launch_test; pytest runs it where launch_testing is installed.
+colcon test runs this file with launch_test; so does test_running_launches.py.
 """
 
 from __future__ import annotations
@@ -10,22 +10,15 @@ import unittest
 from pathlib import Path
 from typing import Any
 
+import launch_testing
+import launch_testing.actions
+import launch_testing.asserts
 import pytest
-
-try:
-    import launch_testing
-    import launch_testing.actions
-    import launch_testing.asserts
-    from launch.actions import IncludeLaunchDescription
-    from launch.launch_description_sources import PythonLaunchDescriptionSource
-
-    from launch import LaunchDescription
-except ImportError:
-    pytest.skip(
-        'launch_testing is not installed: the ROS wheels lack it, a ROS distribution has it',
-        allow_module_level=True,
-    )
 import rclpy
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+from launch import LaunchDescription
 
 TIMEOUT = 100.0
 FILE = Path(__file__).resolve().parents[2] / 'launch' / 'panoptic.launch.py'

@@ -1,4 +1,4 @@
-"""How the node starts, ends, and bears what others do to it."""
+"""A malformed image or a wrong setting costs a sentence; the node goes on, or waits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pycocotools import mask as coco_mask
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -65,69 +64,6 @@ def test_after_every_malformed_frame_the_next_good_one_is_segmented(
             assert outputs['timing'].frames_dropped == count, sentence
         assert [m.header for m in node.received['panoptic/image']] == good
         assert "/image: frame skipped: Encoding 'yuv999' is not supported" in node.log()
-        assert 'Traceback' not in node.log()
-
-
-def test_nothing_is_computed_for_nobody(
-    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
-) -> None:
-    with running(parameters, tmp_path / 'log.txt', domain) as node:
-        node.listen('timing')
-        assert node.send(message_of(rgb, 'rgb8', node.header()))['timing'].frames_processed == 1
-        node.deafen('timing')
-        for _ in range(3):
-            node.camera.publish(message_of(rgb, 'rgb8', node.header()))
-            node.spin(0.2)
-        node.listen('timing')
-        timing = node.send(message_of(rgb, 'rgb8', node.header()))['timing']
-        assert (timing.frames_received, timing.frames_processed) == (5, 2)
-
-
-@pytest.mark.parametrize('encoding', ['bitmap', 'none'])
-def test_masks_come_as_the_parameter_asks(
-    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray, encoding: str
-) -> None:
-    with running({**parameters, 'mask_encoding': encoding}, tmp_path / 'log.txt', domain) as node:
-        node.listen('instances', 'instance/image')
-        outputs = node.send(message_of(rgb, 'rgb8', node.header()))
-        instance_map = pixels_of(outputs['instance/image'])
-        assert outputs['instances'].instances
-        for instance in outputs['instances'].instances:
-            if encoding == 'none':
-                assert (instance.mask_encoding, len(instance.mask_data)) == ('', 0)
-                continue
-            box = instance.box
-            ys = slice(box.y_offset, box.y_offset + box.height)
-            xs = slice(box.x_offset, box.x_offset + box.width)
-            bitmap = np.frombuffer(instance.mask_data, np.uint8).reshape(box.height, box.width)
-            np.testing.assert_array_equal(bitmap, instance_map[ys, xs] == instance.id)
-            rle = coco_mask.encode(np.asfortranarray(bitmap))
-            assert coco_mask.area(rle) == instance.area
-
-
-def test_thresholds_from_parameters_reach_the_fusion(
-    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
-) -> None:
-    # Published rule: with as many peaks as top_k, the last one is dropped, so 1 keeps none.
-    deaf = {**parameters, 'top_k': 1, 'stuff_area': 10_000_000}
-    with running(deaf, tmp_path / 'log.txt', domain) as node:
-        node.listen('instances', 'panoptic/image')
-        outputs = node.send(message_of(rgb, 'rgb8', node.header()))
-        assert not outputs['instances'].instances
-        assert (pixels_of(outputs['panoptic/image']) == 65535).all()
-
-
-def test_control_c_ends_the_node_within_a_second_and_without_a_word_of_python(
-    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
-) -> None:
-    with running(parameters, tmp_path / 'log.txt', domain) as node:
-        node.listen('panoptic/image')
-        node.send(message_of(rgb, 'rgb8', node.header()))
-        for _ in range(5):  # in the middle of work
-            node.camera.publish(message_of(rgb, 'rgb8', node.header()))
-        status, seconds = node.interrupt()
-        assert status == 0
-        assert seconds < 3, 'one second is promised; a loaded test machine gets three'
         assert 'Traceback' not in node.log()
 
 
