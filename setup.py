@@ -54,7 +54,7 @@ setup(
         'numpy',
         'opencv-python-headless<5',
         'pillow>=9.3',
-        'platformdirs>=3.0',
+        'platformdirs>=2.5',
         'PyYAML',
         'rich',
         'safetensors',

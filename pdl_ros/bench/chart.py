@@ -44,17 +44,26 @@ def _panels(report: Path) -> list[tuple[str, list[dict[str, Any]]]]:
         found = json.loads(report.read_text(encoding='utf-8'))
         height, width = found['size']
         variants = list(dict.fromkeys(case['variant'] for case in found['cases']))
+        if not variants:
+            raise ValueError('no cases')
         return [
             (
                 f'{variant}, {height}×{width}, {found["processor"]}, {found["threads"]} threads',
-                [case for case in found['cases'] if case['variant'] == variant],
+                [_bar(case) for case in found['cases'] if case['variant'] == variant],
             )
             for variant in variants
         ]
     except OSError as error:
         raise PdlError(f'{report} cannot be read: {os_error_reason(error)}.') from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         raise PdlError(f'{report} is no report of `pdl_ros bench engines --json`.') from None
+
+
+def _bar(case: dict[str, Any]) -> dict[str, Any]:
+    """Return what is drawn of a case, checked."""
+    medians = {name: float(case[name][0]) for name in (*_STAGES, 'total_ms')}
+    times = case.get('times_published')
+    return {'engine': str(case['engine']), 'times': times and float(times), **medians}
 
 
 def _draw(axes: Any, title: str, cases: list[dict[str, Any]]) -> None:
@@ -62,15 +71,13 @@ def _draw(axes: Any, title: str, cases: list[dict[str, Any]]) -> None:
     names = [case['engine'] for case in cases]
     left = [0.0] * len(cases)
     for stage, color in _STAGES.items():
-        times = [case[stage][0] for case in cases]
+        times = [case[stage] for case in cases]
         axes.barh(names, times, left=left, color=color, height=0.7)
         left = [a + b for a, b in zip(left, times, strict=True)]
     for row, (case, end) in enumerate(zip(cases, left, strict=True)):
-        faster = case.get('times_published')
+        faster = case['times']
         ratio = f'  ({faster:.1f}×)' if faster and faster != 1 else ''
-        axes.annotate(
-            f' {_duration(case["total_ms"][0])}{ratio}', (end, row), va='center', color=_INK
-        )
+        axes.annotate(f' {_duration(case["total_ms"])}{ratio}', (end, row), va='center', color=_INK)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.25 * max(left))
     axes.set_title(title, fontsize=9, color=_INK)

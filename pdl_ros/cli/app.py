@@ -21,6 +21,8 @@ from pdl_ros.errors import PdlError, os_error_reason
 from pdl_ros.runtime.openmp import limit_openmp_spin
 from pdl_ros.runtime.terminal import print_on_any_terminal
 
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT)
+
 app = typer.Typer(
     help='Panoptic-DeepLab for ROS 2: panoptic segmentation of camera images.',
     no_args_is_help=True,
@@ -45,7 +47,7 @@ def main() -> None:
         print(f'pdl_ros: {error}', file=sys.stderr)
         sys.exit(2)
     except OSError as error:  # what no check before the work could know of
-        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if error.filename is None and error.errno not in _OF_THE_MACHINE:
             raise
         what = 'A file' if error.filename is None else error.filename
         print(f'pdl_ros: {what} cannot be used: {os_error_reason(error)}.', file=sys.stderr)

@@ -136,10 +136,23 @@ def test_a_chart_shows_every_engine_of_every_report(tmp_path):
     assert (wide < 200).any(2).mean() > 0.05  # bars and words
 
 
-@pytest.mark.parametrize('text', ['', '[]', '{"size": [1, 2]}', '{"size": 3, "cases": []}'])
+HEAD = '{"size": [1, 2], "processor": "a", "threads": 1, "cases": '
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        *('', '[]', '{"size": [1, 2]}', '{"size": 3, "cases": []}', '[' * 100_000, 'ÿ'),
+        *(
+            HEAD + cases
+            for cases in ('[]}', '[{"variant": "v"}]}', '[{"variant": "v", "total_ms": []}]}')
+        ),
+    ],
+    ids=lambda text: text[:80],
+)
 def test_a_chart_of_something_else_is_refused_in_one_sentence(text, tmp_path):
     report = tmp_path / 'report.json'
-    report.write_text(text)
+    report.write_text(text, encoding='latin-1')
     with pytest.raises(PdlError, match=r'report\.json is no report of `pdl_ros bench engines'):
         draw_chart([report], tmp_path / 'chart.png')
     with pytest.raises(PdlError, match='cannot be read: No such file'):
