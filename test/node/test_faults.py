@@ -142,7 +142,8 @@ def resident_megabytes(pid: int) -> float:
 def test_hostile_pictures_leave_no_memory_behind_and_no_lines_but_one(
     parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
 ) -> None:
-    parameters = {**parameters, 'transport': 'compressed', 'policy': 'every_frame'}
+    parameters = {**parameters, 'transport': 'compressed', 'image_qos': 'reliable'}
+    parameters['policy'] = 'every_frame'
     with running(parameters, tmp_path / 'log.txt', domain) as node:
         camera = node.node.create_publisher(CompressedImage, 'image/compressed', 10)
         seen = hear(node, '/panoptic_node/panoptic/image', Image)
