@@ -12,18 +12,17 @@ from typing import NamedTuple, overload
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pdl_ros.engines import EngineSettings, on_device, open_engine, pick_device
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
 from pdl_ros.fusion.averaging import InferenceAugmentation, View, average_views
+from pdl_ros.fusion.graphed import GraphedFusion
 from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
 from pdl_ros.preprocessing import Preprocessor, check_frame, network_size, padded_size
-from pdl_ros.runtime.cuda_graph import CudaGraphs
 
 
 class StageTimes(NamedTuple):
@@ -68,7 +67,9 @@ class Segmenter:
         self.fusion = fusion or default_fusion(variant)
         self.augmentation: InferenceAugmentation | None = None
         self._preprocess = Preprocessor(variant, self.device)
-        self._graphs = CudaGraphs(self.device) if self.device.type == 'cuda' else None
+        self._fuse: Callable[..., PanopticResult] = fuse
+        if self.device.type == 'cuda':
+            self._fuse = GraphedFusion(self.device)
 
     @classmethod
     def load(
@@ -167,7 +168,7 @@ class Segmenter:
         marks.add()
         copies = []
         for number, (of_frame, output, part) in enumerate(zip(heads, outputs, valid, strict=True)):
-            result = self._fuse(of_frame, output, part)
+            result = self._fuse(of_frame, self.label_set, self.fusion, output, part)
             if number == len(frames) - 1:
                 marks.add()
             copies.append(result.start_copy())  # before the next frame's takes its place
@@ -197,25 +198,9 @@ class Segmenter:
     def release(self) -> None:
         """Give the network's memory back; the segmenter cannot be used after it."""
         self.engine.release()
-        if self._graphs is not None:
-            self._graphs.clear()
+        if isinstance(self._fuse, GraphedFusion):
+            self._fuse.graphs.clear()
         self.recover()
-
-    def _fuse(
-        self, heads: HeadOutputs, size: tuple[int, int], valid: tuple[int, int] | None
-    ) -> PanopticResult:
-        """Fuse the heads of one frame; on a GPU, the result is overwritten by the next one."""
-        label_set, settings, stride = self.label_set, self.fusion, heads.stride
-        if self._graphs is None:
-            return fuse(heads, label_set, settings, size, valid)
-
-        def run(semantic: Tensor, center_heatmap: Tensor, offset: Tensor) -> PanopticResult:
-            outputs = HeadOutputs(semantic, center_heatmap, offset, stride)
-            return fuse(outputs, label_set, settings, size, valid)
-
-        key = (heads.semantic.shape, size, valid, settings)
-        result: PanopticResult = self._graphs(key, run, *heads[:3])
-        return result
 
     def _averaged(self, frame: np.ndarray, size: tuple[int, int]) -> HeadOutputs:
         align_corners = self.variant.decoder.align_corners

@@ -23,6 +23,7 @@ from pdl_ros.bench.machine import copy_bandwidth, device_name, in_own_process, n
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import noise_heads, street_heads
 from pdl_ros.fusion import FusionSettings, fuse
+from pdl_ros.fusion.graphed import GraphedFusion
 from pdl_ros.labels import LabelSet
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.runtime.memory import give_freed_memory_back
@@ -75,7 +76,7 @@ def measure(
     seconds, and noise has too many instances for it.
     """
     label_set = LabelSet.load('cityscapes')
-    run = _method(method, label_set, FusionSettings())
+    run = _method(method, label_set, FusionSettings(), device)
     # Loads and compiles what it needs.
     run(street_heads((128, 256), 5, label_set).to(device), (128, 256))
     cases = [(str(n), street_heads(size, n, label_set).to(device)) for n in instances]
@@ -139,12 +140,16 @@ def print_results(results: dict[str, Any]) -> None:
 
 
 def _method(
-    name: str, label_set: LabelSet, settings: FusionSettings
+    name: str, label_set: LabelSet, settings: FusionSettings, device: str
 ) -> Callable[[Any, tuple[int, int]], int]:
     """Return a function of (heads, size) that fuses and counts the instances found."""
     if name == 'published':
         return lambda heads, size: len(fuse_as_published(heads, label_set, settings, size)[1])
-    return lambda heads, size: int(fuse(heads, label_set, settings, size).segments.is_thing.sum())
+    # As the segmenter does.
+    fusion = GraphedFusion(torch.device(device)) if device.startswith('cuda') else fuse
+    return lambda heads, size: int(
+        fusion(heads, label_set, settings, size).segments.compact().is_thing.sum()
+    )
 
 
 def _reset_peak(device: torch.device) -> int:

@@ -125,12 +125,12 @@ def test_nothing_waits_for_the_device_between_upload_and_read_back(frames):
 def test_the_fusion_is_launched_as_one_recording_and_gives_the_definition_frame_by_frame(frames):
     segmenter = Segmenter.load(STREET, 'cuda', engine=EngineSettings('torch', 'fp32'))
     plain = Segmenter.load(STREET, 'cuda', engine=EngineSettings('torch', 'fp32'))
-    plain._graphs = None
+    plain._fuse = fuse
     for frame in frames:
         ours, theirs = segmenter(frame), plain(frame)
         assert torch.equal(ours.panoptic, theirs.panoptic)
         assert torch.equal(ours.segments.score, theirs.segments.score)
-    assert segmenter._graphs.recorded == [True]
+    assert segmenter._fuse.graphs.recorded == [True]
     assert segmenter.engine._graphs.recorded == [True]
 
 

@@ -6,11 +6,11 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
 
 from pdl_ros import pipeline
+from pdl_ros.demo.scene import Scene
 from pdl_ros.engines import EngineSettings, on_device, pick_device
 from pdl_ros.engines.torch_engine import TorchEngine
 from pdl_ros.fusion import fuse
@@ -18,7 +18,7 @@ from pdl_ros.pipeline import Segmenter
 
 from .test_network import network_of
 
-FRAME = np.random.default_rng(0).integers(0, 255, (96, 160, 3), dtype=np.uint8)
+FRAME = Scene(3, 96, 160).frame(5).image
 
 
 def test_a_device_without_a_number_is_the_first_one_for_all_threads(monkeypatch):
@@ -52,7 +52,7 @@ def test_every_stage_of_a_frame_runs_while_the_segmenters_device_is_current(monk
         return call
 
     monkeypatch.setattr(pipeline, 'on_device', noted)
-    monkeypatch.setattr(pipeline, 'fuse', watched('fusion', fuse))
+    segmenter._fuse = watched('fusion', segmenter._fuse)
     segmenter._preprocess = watched('preprocess', segmenter._preprocess)
     segmenter.engine = Watched(segmenter.engine, stages, current)
     segmenter(FRAME)
