@@ -104,7 +104,7 @@ def test_camera_node_and_recorder_of_one_launch_work_and_all_end_with_status_0(
 def test_the_launch_test_of_colcon_passes(environment: dict[str, str]) -> None:
     command = [sys.executable, '-m', 'launch_testing.launch_test']
     done = subprocess.run(
-        [*command, str(HERE / 'panoptic_launch_test.py')],
+        [*command, str(HERE / 'launch_test_panoptic.py')],
         env=environment, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
