@@ -43,6 +43,7 @@ def environment(tmp_path: Path, domain: int) -> dict[str, str]:
     folders = [str(Path(module.__path__[0]).parent) for module in (launch, launch_testing)]
     return {
         **os.environ,
+        'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
         'ROS_DOMAIN_ID': str(domain),
         'ROS_LOG_DIR': str(tmp_path / 'log'),
         'OMP_NUM_THREADS': '1',
