@@ -43,6 +43,7 @@ def environment(tmp_path: Path, domain: int) -> dict[str, str]:
     folders = [str(Path(module.__path__[0]).parent) for module in (launch, launch_testing)]
     return {
         **os.environ,
+        'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
         'ROS_DOMAIN_ID': str(domain),
         'ROS_LOG_DIR': str(tmp_path / 'log'),
         'OMP_NUM_THREADS': '1',
@@ -104,7 +105,7 @@ def test_camera_node_and_recorder_of_one_launch_work_and_all_end_with_status_0(
 def test_the_launch_test_of_colcon_passes(environment: dict[str, str]) -> None:
     command = [sys.executable, '-m', 'launch_testing.launch_test']
     done = subprocess.run(
-        [*command, str(HERE / 'panoptic_launch_test.py')],
+        [*command, str(HERE / 'launch_test_panoptic.py')],
         env=environment, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
