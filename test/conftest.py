@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import itertools
+import logging
 import os
 import sys
 import tempfile
@@ -29,6 +31,10 @@ LAUNCH = SHARED / 'reference' / 'ros2_launch'
 _launch = find_spec('launch')
 if (_launch is None or _launch.origin is None) and LAUNCH.is_dir():
     sys.path.append(str(LAUNCH))
+with contextlib.suppress(ImportError):
+    importlib.import_module('launch.logging')
+    # It keeps what later loggers say from the root, and so from caplog.
+    logging.setLoggerClass(logging.Logger)
 
 _DOMAINS = 80
 _candidates = itertools.count(os.getpid() * 7)

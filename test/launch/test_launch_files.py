@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import tempfile
@@ -70,6 +71,7 @@ def prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, domain: int) -> None
     monkeypatch.setenv('ROS_DOMAIN_ID', str(domain))
     monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path / 'log'))
     launch.logging.reset()  # it keeps the screen of the first test otherwise
+    logging.setLoggerClass(logging.Logger)  # see conftest.py
 
 
 @pytest.fixture

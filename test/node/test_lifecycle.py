@@ -62,7 +62,12 @@ def test_a_manager_leads_the_node_through_all_its_states(
 def test_the_node_answers_while_it_loads_its_network(
     parameters: dict[str, Any], tmp_path: Path, domain: int
 ) -> None:
-    big = {'variant': 'camvid_efficientnet_lite0', 'device': 'cpu', 'autostart': False}
+    big = {
+        'variant': 'camvid_efficientnet_lite0',
+        'device': 'cpu',
+        'autostart': False,
+        'warm_up_size': '4096x4000',  # takes a while
+    }
     with running(big, tmp_path / 'log.txt', domain) as node:
         assert node.state() == 'unconfigured'
         request = ChangeState.Request()

@@ -28,7 +28,10 @@ MALFORMED = {
         **{**GOOD, 'step': 20}, data=bytes(192)
     ),
     'holds 100 bytes, but 8x8 rgb8 with step 24 takes 192': Image(**GOOD, data=bytes(100)),
-    'holds 10 bytes, but 4000000x4000000': Image(
+    'holds 10 bytes, but 8000x8000': Image(
+        **{**GOOD, 'height': 8000, 'width': 8000, 'step': 24_000}, data=bytes(10)
+    ),
+    'says that it is 4000000x4000000; it must have 1 to': Image(
         **{**GOOD, 'height': 4_000_000, 'width': 4_000_000, 'step': 12_000_000}, data=bytes(10)
     ),
 }
