@@ -1,11 +1,13 @@
 """A camera made of pictures: publishes frames of any source as `image`, with a fresh stamp each.
 
-As a process: ``python -m pdl_ros.demo.frame_player SOURCE RATE FRAMES [LISTENERS] --ros-args``.
+As a process: ``demo_camera SOURCE RATE FRAMES LISTENERS --ros-args ...``; all can be left out.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import functools
 import itertools
 import sys
 import time
@@ -33,24 +35,38 @@ _PATIENCE = 120.0  # seconds; a cold disk takes its time to read PyTorch
 
 
 def main() -> None:
-    """Play FRAMES frames of a source at RATE a second, when there are so many LISTENERS.
-
-    RATE 0 is the source's own; FRAMES 0 is without end, from the beginning again and again.
-    """
-    name, rate, limit, *listeners = remove_ros_args(sys.argv)[1:]
+    """Play frames of a source to its listeners; what is wrong is a sentence and status 2."""
+    options = _parser().parse_args(remove_ros_args(sys.argv)[1:])
     try:
-        source = open_camera(name)
+        source = open_camera(options.source)
         endless = itertools.chain.from_iterable(itertools.repeat(source))
         play(
-            source if int(limit) else endless,
-            float(rate) or source.fps,
-            int(limit),
-            int(listeners[0]) if listeners else _LISTENERS,
+            source if options.frames else endless,
+            options.rate or source.fps,
+            options.frames,
+            options.listeners,
             _PATIENCE,
         )
     except PdlError as error:
         print(f'pdl_ros: {error}', file=sys.stderr)
         sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser('demo_camera', description='A camera made of pictures.')
+    add = functools.partial(parser.add_argument, nargs='?')
+    add('source', default='clip', help='clip, scene, a file, a folder or a rosbag')
+    add('rate', type=_not_negative, default=0.0, help="frames a second; 0: the source's own")
+    add('frames', type=int, default=0, help='0: without end, from the start again and again')
+    add('listeners', type=int, default=_LISTENERS, help='it begins when so many subscribe')
+    return parser
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float('inf'):
+        raise ValueError
+    return value
 
 
 def play(

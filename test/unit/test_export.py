@@ -86,4 +86,4 @@ def test_a_mistake_is_one_sentence_and_leaves_no_file(
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch, capsys):
     (tmp_path / 'file').write_text('')
     assert export(monkeypatch, 'scene_tiny', '-o', tmp_path / 'file' / 'm.onnx') == 2
-    assert 'cannot be written' in capsys.readouterr().err
+    assert 'cannot be a folder' in capsys.readouterr().err
