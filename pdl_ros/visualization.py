@@ -22,6 +22,8 @@ from pdl_ros.runtime.thread_pool import num_threads, parallel_for
 CONTOUR_COLOR = (255, 255, 255)
 _GOLDEN = 0.618034  # steps of this part of a circle keep any few neighbours apart
 _SHADES = 40  # of a class; the next instance begins anew
+_SURE = 0.5  # how near a shade is to its class, by the distance to the next
+_ENOUGH = 10 * _SHADES  # candidates of which the shades can be told apart
 _APART = 26  # of 255: two colours that are told apart at a glance
 _STRIP = 32  # rows that a core draws at a time
 _GLANCE = 64  # pixels that are looked at together
@@ -207,12 +209,16 @@ def _shades(color: np.ndarray, colors: np.ndarray) -> np.ndarray:
     """Return the (_SHADES, 3) uint8 colours of the instances of a class of that colour, itself
     first.
 
-    Each is nearer to it than to any other of `colors`, those of all classes and of void; far from
-    the two before it, and as far as then may be from all others.
+    Each is nearer to it than to any other of `colors`, those of all classes and of void, and to the
+    eye twice as near, if there are enough of these; far from the two before it, and as far as then
+    may be from all others.
     """
     shades = _candidates(color.astype(np.float32))
     others = colors[(colors != color).any(1)]
-    shades = shades[cdist(shades, color[None])[:, 0] < cdist(shades, others).min(1)]
+    shades = shades[_doubt(shades, color, others) < 1]
+    sure = _doubt(_to_lab(shades), _to_lab(color), _to_lab(others)) < _SURE
+    if np.count_nonzero(sure) >= _ENOUGH:
+        shades = shades[sure]
     chosen, nearest = [0], np.full(len(shades), np.inf)
     for place in range(1, _SHADES):
         nearest = np.minimum(nearest, _apart(shades, shades[chosen[-1]]))
@@ -222,6 +228,18 @@ def _shades(color: np.ndarray, colors: np.ndarray) -> np.ndarray:
         apart = beside >= min(_APART, beside.max())
         chosen.append(int(np.where(apart, nearest, -1).argmax()))
     return shades[chosen].astype(np.uint8)
+
+
+def _doubt(shades: np.ndarray, color: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return how far (N, 3) shades are from their own colour, by the nearest other's distance."""
+    own = cdist(shades, np.atleast_2d(color))[:, 0]
+    return own / np.maximum(cdist(shades, others).min(1), 1e-6)
+
+
+def _to_lab(colors: np.ndarray) -> np.ndarray:
+    """Return (N, 3) RGB in a space of colours in which distances are as people see them."""
+    rgb = np.atleast_2d(colors).astype(np.float32) / 255
+    return cv2.cvtColor(rgb[None], cv2.COLOR_RGB2LAB)[0]
 
 
 def _candidates(color: np.ndarray) -> np.ndarray:

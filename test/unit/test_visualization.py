@@ -2,6 +2,7 @@
 
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 
@@ -66,6 +67,18 @@ def test_every_instance_looks_like_its_own_class_and_unlike_the_one_before(name)
         assert (nearest == known[class_id]).all(), label_set.classes[class_id].name
         for near in (1, 2):
             assert np.abs(colors[near:] - colors[:-near]).max(1).min() >= 16
+
+
+def test_no_car_has_a_shade_that_people_take_for_the_sky():
+    camvid = LabelSet.load('camvid')
+    shades = visualization.colorize(8000 + np.arange(1, 200)[None], camvid)
+    car, sky = camvid.colors[8:9], camvid.colors[:1]
+    lab = [
+        cv2.cvtColor((rgb.reshape(1, -1, 3) / 255).astype(np.float32), cv2.COLOR_RGB2LAB)
+        for rgb in (shades, car, sky)
+    ]
+    to_car, to_sky = (np.linalg.norm(lab[0] - other, axis=2) for other in lab[1:])
+    assert (to_car < 0.5 * to_sky).all()
 
 
 def test_shades_stay_near_the_hue_of_their_class_so_that_people_do_not_look_like_cars():
