@@ -17,6 +17,7 @@ from pdl_ros.errors import require, require_package
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import STRIDE, PanopticDeepLab
 from pdl_ros.network.variants import Variant
+from pdl_ros.runtime.cpu_features import has_bf16
 
 Run = Callable[[Tensor], Sequence[Tensor]]
 """Contiguous normalised images -> the heads, in the order of `OUTPUTS`."""
@@ -153,7 +154,7 @@ def _openvino_precisions() -> tuple[str, ...]:
     import openvino
 
     capabilities = openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-    return ('fp32', 'bf16') if 'BF16' in capabilities else ('fp32',)
+    return ('fp32', 'bf16') if 'BF16' in capabilities and has_bf16() else ('fp32',)
 
 
 def _run_openvino(model: bytes, precision: str) -> Run:

@@ -9,6 +9,7 @@ from pdl_ros.engines.cpu_layers import pack
 from pdl_ros.engines.folding import fold
 from pdl_ros.errors import PdlError
 from pdl_ros.network.heads import HeadOutputs
+from pdl_ros.runtime.cpu_features import has_bf16
 from pdl_ros.runtime.cuda import keep_float32_exact
 from pdl_ros.runtime.cuda_graph import CudaGraphs
 from pdl_ros.runtime.memory import give_freed_memory_back, keep_freed_memory
@@ -70,12 +71,7 @@ def auto_precision(device: torch.device) -> str:
     """
     if device.type == 'cuda':
         return 'fp16'
-    # PyTorch tells since 2.6.
-    tells = (getattr(torch.cpu, f'_is_{name}_supported', None) for name in _BF16_INSTRUCTIONS)
-    return 'bf16' if any(tell is not None and tell() for tell in tells) else 'fp32'
-
-
-_BF16_INSTRUCTIONS = ('avx512_bf16', 'amx_tile')
+    return 'bf16' if has_bf16() else 'fp32'
 
 
 class _Float32(nn.Module):

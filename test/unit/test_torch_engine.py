@@ -202,9 +202,10 @@ def test_a_precision_that_a_cpu_has_not_is_refused_in_a_sentence(precision):
 def test_auto_takes_bf16_only_where_the_processor_has_instructions_for_it(monkeypatch):
     assert auto_precision(torch.device('cuda')) == 'fp16'
     monkeypatch.setattr(torch.cpu, '_is_amx_tile_supported', lambda: False, raising=False)
-    for has in (True, False):
+    for has, limit in ((True, ''), (False, ''), (True, 'AVX512_CORE_BF16'), (True, 'avx2')):
+        monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', limit)
         monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: has, raising=False)  # noqa: B023
-        assert auto_precision(CPU) == ('bf16' if has else 'fp32')
+        assert auto_precision(CPU) == ('bf16' if has and limit != 'avx2' else 'fp32')
 
 
 # --- what makes it fast; how fast is told by `pdl_ros bench engines` ----------------------------
