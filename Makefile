@@ -26,7 +26,7 @@ bench:
 test:
 	@$(RUN) python -m pytest $(PARALLEL) $(ARGS)
 
-# Minutes: memory over thousands of frames and listeners.
+# Minutes: memory over thousands of frames and listeners, and a whole training.
 soak:
 	@$(RUN) python -m pytest -s test/soak $(ARGS)
 

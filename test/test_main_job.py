@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,25 +17,27 @@ SIZE = (160, 256)
 HELD_OUT = SceneDataset(30, *SIZE, first_seed=10_000)
 
 
-@pytest.fixture(scope='module')
-def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scores]:
-    """Scores on held-out scenes before and after the recipe of `scene_tiny`, through files."""
+def train(folder: Path, steps: int | None = None) -> tuple[Scores, Scores]:
+    """Return scores on held-out scenes before and after the recipe of `scene_tiny`, or one of its
+    form with fewer steps, through files.
+    """
     pytest.importorskip('lightning_fabric', reason='needs pdl_ros[train]')
     from pdl_ros.training.recipes import imagenet_weights, recipe
     from pdl_ros.training.trainer import Trainer
 
     variant = get_variant('scene_tiny')
+    settings = recipe(variant)
     trainer = Trainer(
         variant,
         SceneDataset(400, *SIZE),
-        recipe(variant),
-        tmp_path_factory.mktemp('run'),
+        replace(settings, steps=steps or settings.steps),
+        folder,
         imagenet_weights(variant.backbone),
         device='cpu',
     )
     before = score(trainer.save_weights({}))
     trainer.run(quiet=True)
-    return {'before': before, 'after': score(trainer.save_weights({}))}
+    return before, score(trainer.save_weights({}))
 
 
 def score(weights: Path) -> Scores:
@@ -43,11 +46,11 @@ def score(weights: Path) -> Scores:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_tiny_network_learns_drawn_streets_to_a_panoptic_quality_of_80(
-    scores: dict[str, Scores],
+def test_a_tiny_network_learns_drawn_streets_to_a_panoptic_quality_of_70_in_half_its_recipe(
+    tmp_path: Path,
 ) -> None:
-    assert scores['before'].pq < 0.2, 'an untrained network must not score: the scores are wrong'
-    after = scores['after']
-    assert after.pq >= 0.8, after
-    assert after.pq_things >= 0.5, after
+    before, after = train(tmp_path, steps=300)
+    assert before.pq < 0.2, 'an untrained network must not score: the scores are wrong'
+    assert after.pq >= 0.7, after
+    assert after.pq_things >= 0.4, after
     assert after.miou >= 0.8, after
