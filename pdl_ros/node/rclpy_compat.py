@@ -1,7 +1,7 @@
 """What the node uses of rclpy that is private, undocumented or not in every release.
 
-Tested with Jazzy's rclpy (7.1.5, the wheel ros-jazzy-rclpy 7.1.6). Kilted's (9.1.2) was read: the
-names are the same. What Humble lacks is said where it matters.
+Tested with Jazzy's rclpy (7.1.5, the wheel ros-jazzy-rclpy 7.1.6) and Kilted's (9.1.2). What Humble
+lacks is said where it matters.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def test_a_manager_leads_the_node_through_all_its_states(
 ) -> None:
     with running({**parameters, 'autostart': False}, tmp_path / 'log.txt', domain) as node:
         assert node.state() == 'unconfigured'
-        assert 'ros2 lifecycle set /panoptic_node configure, then activate' in node.log()
+        node.wait_for_log('ros2 lifecycle set /panoptic_node configure, then activate')
         assert not node.transition('activate')  # impossible now; refused, and the node lives
         node.wait_for_log(
             'Transition refused: activate is not possible in the state unconfigured, only '
