@@ -196,7 +196,7 @@ def test_package_xml_names_the_version_of_the_python_package():
 
 # The keys that rosdep has for what pip calls otherwise; the rest comes from pip, as README.md says.
 ROSDEP = {'opencv-python-headless': 'python3-opencv', 'pillow': 'python3-pil'}
-FROM_PIP = {'numba', 'safetensors', 'torch'}
+FROM_PIP = {'numba', 'platformdirs', 'rich', 'safetensors', 'torch', 'typer'}
 
 
 def test_rosdep_brings_what_the_python_package_needs():
