@@ -259,7 +259,7 @@ def _flood(height: int, width: int, rate: float) -> dict[str, Any]:
 
 
 def _wait(height: int, width: int, rate: float, weights: str, lazy: bool) -> float:
-    """Return the percent of a core that a camera at `rate` costs a node nobody listens to."""
+    """Return the percent of a core that a camera at `rate` costs a node without a subscriber."""
     with _rig(weights, lazy=str(lazy).lower()) as rig:
         rig.until(lambda: rig.node.count_publishers(f'{_NAMESPACE}/panoptic_node/timing') > 0)
         rig.spin(3.0)

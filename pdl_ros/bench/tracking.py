@@ -81,7 +81,7 @@ def score(sequences: Iterable[list[Frame]], exact: bool) -> list[dict[str, Any]]
         from motmetrics.metrics import create
     except ImportError:
         raise PdlError("This needs motmetrics; run: pip install 'pdl_ros[bench]'.") from None
-    books = defaultdict(list)
+    accumulators = defaultdict(list)
     ids: dict[tuple[int, str], int] = defaultdict(int)
     times: dict[tuple[int, str], list[float]] = defaultdict(list)
     for sequence in sequences:
@@ -89,14 +89,14 @@ def score(sequences: Iterable[list[Frame]], exact: bool) -> list[dict[str, Any]]
             for phase in range(every):
                 stamps = range(phase, len(sequence), every)
                 found = _follow(TRACKERS[name](), sequence, stamps, times[every, name])
-                book = MOTAccumulator(auto_id=True)
+                accumulator = MOTAccumulator(auto_id=True)
                 for index, track_ids in zip(stamps, found, strict=True):
                     near = np.where(sequence[index].iou >= 0.5, 1 - sequence[index].iou, np.nan)
-                    book.update(sequence[index].identity, track_ids, near)
-                books[every, name].append(book)
+                    accumulator.update(sequence[index].identity, track_ids, near)
+                accumulators[every, name].append(accumulator)
                 ids[every, name] += len(set(np.concatenate(found).tolist()))
     rows = []
-    for (every, name), kept in books.items():
+    for (every, name), kept in accumulators.items():
         total = create().compute_many(kept, metrics=list(COUNTS), generate_overall=True)
         row = {'fps': FPS / every, 'tracker': name, 'ids': ids[every, name]}
         for metric, title in COUNTS.items():

@@ -65,15 +65,15 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     require_writable_folder(settings.out)
     settings.out.mkdir(parents=True, exist_ok=True)
     with (
-        ContactSheet(settings.out) as album,
+        ContactSheet(settings.out) as sheet,
         _process('pdl_ros.node.main', '--ros-args', *node_arguments) as node,
         _process('pdl_ros.demo.frame_player', *camera_arguments) as camera,
     ):
-        inputs = _record(album, frames, node, camera)
+        inputs = _record(sheet, frames, node, camera)
         node.send_signal(signal.SIGINT)
         if (status := node.wait(10)) != 0:
             raise PdlError(f'The node ended with status {status} instead of 0; see its log above.')
-    summary = album.summary(inputs)
+    summary = sheet.summary(inputs)
     write_json(settings.out / 'summary.json', summary)
     _print_summary(summary, settings.out)
     return summary
@@ -89,7 +89,7 @@ def _require_ros() -> None:
 
 
 def _record(
-    album: ContactSheet, frames: int, node: subprocess.Popen[bytes], camera: subprocess.Popen[bytes]
+    sheet: ContactSheet, frames: int, node: subprocess.Popen[bytes], camera: subprocess.Popen[bytes]
 ) -> int:
     """Be the third process: collect until the others are quiet; return the camera frames seen."""
     from pdl_ros.demo.recorder import Recorder, watch
@@ -101,20 +101,20 @@ def _record(
         nonlocal counts, changed
         if node.poll() is not None:
             raise PdlError(f'The node ended with status {node.returncode}; see above.')
-        if counts != (recorder.inputs, album.count):
-            counts, changed = (recorder.inputs, album.count), time.monotonic()
+        if counts != (recorder.inputs, sheet.count):
+            counts, changed = (recorder.inputs, sheet.count), time.monotonic()
             text = f'{counts[0]} frames in, {counts[1]} segmented'
             progress.update(task, completed=counts[0], description=text)
         return camera.poll() is None or time.monotonic() - changed < _QUIET
 
     with Progress(TextColumn('{task.description}'), *columns) as progress:
         task = progress.add_task('starting', total=frames)
-        watch(album.add, NAMESPACE, go_on)
+        watch(sheet.add, NAMESPACE, go_on)
     if camera.returncode != 0:
         raise PdlError(f'The camera ended with status {camera.returncode}; see above.')
-    if not album.count:
+    if not sheet.count:
         raise PdlError('Not a single result arrived; see the log of the node above.')
-    album.finish()
+    sheet.finish()
     return counts[0]
 
 

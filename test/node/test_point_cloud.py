@@ -16,13 +16,18 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField, RegionOf
 from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.output.point_cloud import CloudWriter, labelled_cloud
+from pdl_ros.node.output.point_cloud import CloudWriter
 
 HEIGHT, WIDTH = 6, 9
 FX, FY, CX, CY = 50.0, 60.0, 4.5, 2.0
 # sizeof and struct code of each PointField datatype that is used, by the message's own constants.
 DATATYPES = {PointField.FLOAT32: 'f', PointField.UINT16: 'H', PointField.UINT32: 'I'}
 HOLES = (0.0, -1.0, math.nan, math.inf, -math.inf)
+
+
+def labelled_cloud(depth, info, rgb, class_ids, instance_ids, header, organised):
+    """The cloud of one depth image."""
+    return CloudWriter(organised).fill(depth, info, rgb, class_ids, instance_ids, header)
 
 
 def camera_info(**changes: Any) -> CameraInfo:

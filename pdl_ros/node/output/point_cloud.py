@@ -39,19 +39,6 @@ _FIELDS = [
 _DEPTHS = {'32FC1': (4, 'f4', 1.0), '16UC1': (2, 'u2', 0.001), 'mono16': (2, 'u2', 0.001)}
 
 
-def labelled_cloud(
-    depth: Image,
-    info: CameraInfo,
-    rgb: np.ndarray,
-    class_ids: np.ndarray,
-    instance_ids: np.ndarray,
-    header: Header,
-    organised: bool,
-) -> PointCloud2:
-    """Return the labelled cloud of one depth image; see `CloudWriter`, which does so for many."""
-    return CloudWriter(organised).fill(depth, info, rgb, class_ids, instance_ids, header)
-
-
 class CloudWriter:
     """Fill the point clouds of one topic, which are one message filled again and again.
 
