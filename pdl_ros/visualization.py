@@ -108,8 +108,9 @@ def contact_sheet(
     width: int = 480,
     gap: int = 6,
     title_height: int = 30,
+    caption: str = '',
 ) -> np.ndarray:
-    """Set images in a grid under one title per column.
+    """Set images in a grid under one title per column, and a caption under all.
 
     rows: each of one RGB image per title. width: of every column; images keep their proportions,
     and a row is as high as its highest image.
@@ -119,6 +120,7 @@ def contact_sheet(
     scaled = [[_to_width(image, width) for image in row] for row in rows]
     heights = [max(image.shape[0] for image in row) for row in scaled]
     high = title_height + sum(heights) + gap * (len(rows) + 1)
+    high += title_height if caption else 0
     sheet = np.full((high, gap + (width + gap) * len(titles), 3), 255, np.uint8)
     for column, title in enumerate(titles):
         x = gap + column * (width + gap)
@@ -128,6 +130,9 @@ def contact_sheet(
             image = row[column]
             sheet[y : y + image.shape[0], x : x + width] = image
             y += height + gap
+    if caption:
+        room = (sheet.shape[1] - 2 * gap, title_height - gap)
+        _write(sheet, caption, (gap, high - title_height), room, (20, 20, 20))
     return sheet
 
 

@@ -1,6 +1,7 @@
 """A camera made of pictures: publishes frames of any source as `image`, with a fresh stamp each.
 
-As a process: ``demo_camera SOURCE RATE FRAMES LISTENERS --ros-args ...``; all can be left out.
+As a process: ``demo_camera SOURCE RATE FRAMES LISTENERS --ros-args ...``; all can be left out. With
+``--on-demand`` it sends a frame for each byte on its standard input, and at most at its rate.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import argparse
 import contextlib
 import functools
 import itertools
+import os
+import select
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import rclpy
@@ -31,7 +34,8 @@ from pdl_ros.node.shared_memory import configure_shared_memory
 
 _FAREWELL = 2.0  # seconds for listeners to have the last frames
 _LISTENERS = 2  # the node and the recorder: the camera starts when both are there
-_PATIENCE = 120.0  # seconds; a cold disk takes its time to read PyTorch
+_GLANCE = 0.2  # seconds after which a waiting camera sees that it is to end
+_PATIENCE = 300.0  # seconds; a node on a slow machine takes its time to start
 
 
 def main() -> None:
@@ -46,6 +50,7 @@ def main() -> None:
             options.frames,
             options.listeners,
             _PATIENCE,
+            _demanded if options.on_demand else _always,
         )
     except PdlError as error:
         print(f'pdl_ros: {error}', file=sys.stderr)
@@ -59,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     add('rate', type=_not_negative, default=0.0, help="frames a second; 0: the source's own")
     add('frames', type=int, default=0, help='0: without end, from the start again and again')
     add('listeners', type=int, default=_LISTENERS, help='it begins when so many subscribe')
+    parser.add_argument(
+        '--on-demand',
+        action='store_true',
+        help='send a frame for each byte on the standard input, and end with it',
+    )
     return parser
 
 
@@ -69,20 +79,38 @@ def _not_negative(text: str) -> float:
     return value
 
 
+def _always() -> bool:
+    return True
+
+
+def _demanded() -> bool:
+    """Wait until a frame is asked for, by a byte on the standard input; False when none will be."""
+    while rclpy.ok():
+        if select.select([0], [], [], _GLANCE)[0]:
+            return bool(os.read(0, 1))
+    return False
+
+
 def play(
-    frames: Iterable[np.ndarray], rate: float, limit: int, listeners: int, patience: float
+    frames: Iterable[np.ndarray],
+    rate: float,
+    limit: int,
+    listeners: int,
+    patience: float,
+    demanded: Callable[[], bool] = _always,
 ) -> None:
     """Be a camera process: wait for listeners, then publish (H, W, 3) uint8 RGB frames at `rate`.
 
-    Raises PdlError when there are not so many listeners within `patience` seconds. ROS arguments
-    are taken from the command line.
+    demanded: waits before each frame until it may be sent; False: no more are wanted. Raises
+    PdlError when there are not so many listeners within `patience` seconds. ROS arguments are taken
+    from the command line.
     """
     configure_shared_memory()
     rclpy.init(args=with_possible_log())
     with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         node = FramePlayer()
         if node.wait_for_subscribers(listeners, patience):
-            node.play(frames, rate, limit)
+            node.play(frames, rate, limit, demanded)
         elif rclpy.ok():
             raise PdlError(
                 f'The camera found fewer than {listeners} listeners on {node.topic} within '
@@ -118,11 +146,19 @@ class FramePlayer(Node):
             time.sleep(0.05)
         return True
 
-    def play(self, frames: Iterable[np.ndarray], rate: float, limit: int = 0) -> int:
-        """Publish at most `limit` frames (0: all) at `rate` a second; return how many."""
+    def play(
+        self,
+        frames: Iterable[np.ndarray],
+        rate: float,
+        limit: int = 0,
+        demanded: Callable[[], bool] = _always,
+    ) -> int:
+        """Publish at most `limit` frames (0: all) at `rate` a second, each once it is `demanded`;
+        return how many.
+        """
         period, due, count = 1 / rate, time.monotonic(), 0
         for rgb in frames:
-            if (limit and count >= limit) or not rclpy.ok():
+            if (limit and count >= limit) or not demanded() or not rclpy.ok():
                 break
             time.sleep(max(due - time.monotonic(), 0))
             due = max(due + period, time.monotonic())  # late frames do not catch up in a burst

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import rclpy
+from lifecycle_msgs.msg import TransitionEvent
+from rcl_interfaces.msg import Log
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
@@ -53,7 +55,11 @@ def watch(
 
 class Recorder(Node):
     """Call `on_frame` with each frame whose input and outputs have all arrived, matched by their
-    stamps, and with the label set that the node announced."""
+    stamps, and with the label set that the node announced.
+
+    `inputs` counts the images; `node_said` is the node's last line in the log, `node_state` the
+    last state of its lifecycle that was heard of, or nothing.
+    """
 
     def __init__(
         self,
@@ -65,6 +71,9 @@ class Recorder(Node):
         self.on_frame = on_frame
         self.label_set: LabelSet | None = None
         self.inputs = 0
+        self.node_said = ''
+        self.node_state = ''
+        self._newest = (0, 0)
         self._pending: OrderedDict[tuple[int, int], dict[str, Any]] = OrderedDict()
         topics = {
             'rgb': (Image, 'image'),
@@ -75,24 +84,54 @@ class Recorder(Node):
         }
         for name, (message_type, topic) in topics.items():
             self.create_subscription(message_type, topic, self._keeper(name), QoSProfile(depth=10))
-        self.create_subscription(
-            LabelInfo,
-            f'{node}/label_info',
-            self._keep_labels,
-            QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
-        )
+        self._outputs = [self.resolve_topic_name(t) for _, t in topics.values() if t != 'image']
+        self._watch_node(node)
+
+    def _watch_node(self, node: str) -> None:
+        """Follow what else the node says."""
+        kept = DurabilityPolicy.TRANSIENT_LOCAL  # also what was said before we came
+        self._logger_name = self.resolve_topic_name(node).strip('/').replace('/', '.')
+        for message_type, topic, callback, qos in (
+            (
+                LabelInfo,
+                f'{node}/label_info',
+                self._keep_labels,
+                QoSProfile(depth=1, durability=kept),
+            ),
+            (Log, '/rosout', self._keep_log, QoSProfile(depth=100, durability=kept)),
+            (TransitionEvent, f'{node}/transition_event', self._keep_state, QoSProfile(depth=10)),
+        ):
+            self.create_subscription(message_type, topic, callback, qos)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the node has announced its labels and every output that is recorded."""
+        return self.label_set is not None and all(map(self.count_publishers, self._outputs))
+
+    @property
+    def answered(self) -> bool:
+        """Whether all outputs of the newest image have arrived."""
+        return self._newest not in self._pending
 
     def _keeper(self, name: str) -> Callable[[Any], None]:
         return lambda message: self._keep(name, message.header, message)
 
     def _keep(self, name: str, header: Header, message: Any) -> None:
-        self.inputs += name == 'rgb'
         stamp = (header.stamp.sec, header.stamp.nanosec)
+        if name == 'rgb':
+            self.inputs, self._newest = self.inputs + 1, stamp
         parts = self._pending.setdefault(stamp, {})
         parts[name] = message
         self._emit(stamp)
         while len(self._pending) > _PENDING:
             self._pending.popitem(last=False)
+
+    def _keep_log(self, message: Log) -> None:
+        if message.name == self._logger_name:
+            self.node_said = message.msg
+
+    def _keep_state(self, message: TransitionEvent) -> None:
+        self.node_state = message.goal_state.label
 
     def _keep_labels(self, message: LabelInfo) -> None:
         colors = np.frombuffer(message.colors, np.uint8).reshape(-1, 3).tolist()

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pdl_ros.demo.cameras import open_camera
 from pdl_ros.demo.contact_sheet import ContactSheet
+from pdl_ros.demo.recording import Recording
+from pdl_ros.demo.summary import Statistics, in_words
 from pdl_ros.errors import PdlError
+from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
 from pdl_ros.runtime.files import require_writable_folder, write_json
+from pdl_ros.sources import Source
 
-NAMESPACE = '/pdl_demo'
+if TYPE_CHECKING:  # it imports rclpy, which a pip-only installation lacks
+    from pdl_ros.demo.recorder import RecordedFrame
+
 _STREET_WEIGHTS, _SCENE_WEIGHTS = 'camvid_efficientnet_lite0', 'scene_tiny'
 _ENDLESS = 150  # frames shown of a source without an end
-_QUIET = 3.0  # seconds without a result after the camera ended: the node has nothing left
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """source: clip, scene, a file or a folder. rate: frames a second, 0 = the source's own.
+    """source: clip, scene, a file or a folder. rate: frames a second of the camera, 0 = the
+    source's own; where the node is slower, the camera waits for it.
     frames: 0 = all of them; of the endless scene, 150. weights: a shipped variant or a file,
     empty = what was trained on such pictures.
     """
@@ -56,27 +62,48 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     """
     _require_ros()
     source = open_camera(settings.source)
+    rate = settings.rate or source.fps
     frames = settings.frames or source.length or _ENDLESS
+    height, width = _frame_size(source)
     fitting = _SCENE_WEIGHTS if settings.source == 'scene' else _STREET_WEIGHTS
-    weights = checkpoints.find(settings.weights or fitting).resolve()
-    parameters = {'weights': weights, 'device': settings.device, 'image_qos': 'reliable'}
+    parameters = {
+        'weights': checkpoints.find(settings.weights or fitting).resolve(),
+        'device': settings.device,
+        'warm_up_size': f'{width}x{height}',  # another would cost the first frame its time
+        'policy': 'every_frame',  # and so a reliable subscription
+    }
     node_arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
-    camera_arguments = [settings.source, str(settings.rate), str(frames), '--ros-args']
+    camera_arguments = [settings.source, str(rate), str(frames), '--on-demand', '--ros-args']
     require_writable_folder(settings.out)
     settings.out.mkdir(parents=True, exist_ok=True)
+    namespace = f'/pdl_demo_{os.getpid()}'  # another demo may run in the same domain
+    statistics = Statistics()
     with (
-        ContactSheet(settings.out) as sheet,
-        _process('pdl_ros.node.main', '--ros-args', *node_arguments) as node,
-        _process('pdl_ros.demo.frame_player', *camera_arguments) as camera,
+        ContactSheet(settings.out, rate) as sheet,
+        _process('pdl_ros.node.main', namespace, '--ros-args', *node_arguments) as node,
+        _process('pdl_ros.demo.frame_player', namespace, *camera_arguments) as camera,
     ):
-        inputs = _record(sheet, frames, node, camera)
+
+        def keep(frame: RecordedFrame, label_set: LabelSet) -> None:
+            sheet.add(frame, label_set)
+            statistics.add(frame.timing, len(frame.instances.instances))
+
+        frames_in = Recording(node, camera, rate, frames).run(keep, namespace)
         node.send_signal(signal.SIGINT)
         if (status := node.wait(10)) != 0:
             raise PdlError(f'The node ended with status {status} instead of 0; see its log above.')
-    summary = sheet.summary(inputs)
+        summary = statistics.summary(frames_in, rate)
+        sheet.finish(in_words(summary))
     write_json(settings.out / 'summary.json', summary)
     _print_summary(summary, settings.out)
     return summary
+
+
+def _frame_size(source: Source) -> tuple[int, int]:
+    """Return the (height, width) of a source's first frame."""
+    for rgb in source:
+        return rgb.shape[0], rgb.shape[1]
+    raise PdlError(f'{source.name} has no frames.')
 
 
 def _require_ros() -> None:
@@ -88,41 +115,11 @@ def _require_ros() -> None:
             )
 
 
-def _record(
-    sheet: ContactSheet, frames: int, node: subprocess.Popen[bytes], camera: subprocess.Popen[bytes]
-) -> int:
-    """Be the third process: collect until the others are quiet; return the camera frames seen."""
-    from pdl_ros.demo.recorder import Recorder, watch
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    counts, changed = (0, 0), time.monotonic()
-
-    def go_on(recorder: Recorder) -> bool:
-        nonlocal counts, changed
-        if node.poll() is not None:
-            raise PdlError(f'The node ended with status {node.returncode}; see above.')
-        if counts != (recorder.inputs, sheet.count):
-            counts, changed = (recorder.inputs, sheet.count), time.monotonic()
-            text = f'{counts[0]} frames in, {counts[1]} segmented'
-            progress.update(task, completed=counts[0], description=text)
-        return camera.poll() is None or time.monotonic() - changed < _QUIET
-
-    with Progress(TextColumn('{task.description}'), *columns) as progress:
-        task = progress.add_task('starting', total=frames)
-        watch(sheet.add, NAMESPACE, go_on)
-    if camera.returncode != 0:
-        raise PdlError(f'The camera ended with status {camera.returncode}; see above.')
-    if not sheet.count:
-        raise PdlError('Not a single result arrived; see the log of the node above.')
-    sheet.finish()
-    return counts[0]
-
-
 @contextlib.contextmanager
-def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a module as a ROS process in the demo's namespace; it never outlives the block."""
-    command = [sys.executable, '-m', module, *arguments, '-r', f'__ns:={NAMESPACE}']
-    process = subprocess.Popen(command)
+def _process(module: str, namespace: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a module as a ROS process in a namespace; it never outlives the block."""
+    command = [sys.executable, '-m', module, *arguments, '-r', f'__ns:={namespace}']
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
     try:
         yield process
     finally:
@@ -142,4 +139,5 @@ def _print_summary(summary: dict[str, float | int], out: Path) -> None:
         table.add_row(name.replace('_', ' '), text)
     console = Console()
     console.print(table)
+    console.print(in_words(summary), highlight=False)
     console.print(f'Pictures: {out}/contact_sheet.png, {out}/video.mp4')

@@ -133,13 +133,15 @@ class PanopticNode(LifecycleNodeMixin, Node):
             self._table.check_start()
             check_bond(settings.bond_heartbeat_period)
             variant = get_variant(settings.variant).name if settings.variant else None
+            weights = settings.weights or variant or DEFAULT_VARIANT
+            self.get_logger().info(f'Loading {weights}.')
             self._segmenter = segmenter = Segmenter.load(
-                settings.weights or variant or DEFAULT_VARIANT,
-                settings.device,
-                variant,
-                settings.engines(),
+                weights, settings.device, variant, settings.engines()
             )
             segmenter.fusion = settings.fusion(default_fusion(segmenter.variant))
+            self.get_logger().info(
+                f'Warming up at {settings.warm_up_size}; what is not in the cache yet is compiled.'
+            )
             segmenter.warm_up(*settings.expected_size())
             warm_up_outputs(segmenter.label_set)
             self._create_endpoints(settings, segmenter.label_set)

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
 import torch
+from rclpy.context import Context
 
 from pdl_ros.network import checkpoints
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
@@ -53,6 +55,15 @@ def rgb() -> np.ndarray:
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (9, 13, 3), dtype=np.uint8)
     return np.ascontiguousarray(coarse.repeat(11, 0).repeat(11, 1)[:97, :141])
+
+
+@pytest.fixture
+def context(domain: int) -> Iterator[Context]:
+    """ROS in this process, in a domain of its own."""
+    context = Context()
+    rclpy.init(context=context, domain_id=domain)
+    yield context
+    rclpy.try_shutdown(context=context)
 
 
 @pytest.fixture(autouse=True)

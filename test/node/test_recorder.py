@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pytest
-import rclpy
 from rclpy.context import Context
 from std_msgs.msg import Header
 
@@ -16,14 +13,6 @@ from pdl_ros.labels import LabelSet
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
 from pdl_ros.node.output.images import ImageWriter
 from pdl_ros.node.output.messages import label_info
-
-
-@pytest.fixture
-def context(domain: int) -> Iterator[Context]:
-    context = Context()
-    rclpy.init(context=context, domain_id=domain)
-    yield context
-    rclpy.try_shutdown(context=context)
 
 
 def test_frames_that_come_before_the_labels_are_recorded_once_they_are_known(
@@ -44,9 +33,15 @@ def test_frames_that_come_before_the_labels_are_recorded_once_they_are_known(
         recorder._keep('panoptic', header, ImageWriter('16UC1').fill(panoptic, header))
         recorder._keep('timing', header, FrameTiming(header=header))
         recorder._keep('instances', header, PanopticInstanceArray(header=header))
+        assert not recorder.answered, 'its labels are not known yet'
     assert not recorded
     recorder._keep_labels(label_info(labels, Header()))
     assert [frame.panoptic[0, 0] for frame, _ in recorded] == [1000, 3000]
     assert {found.name for _, found in recorded} == {'camvid'}
     assert recorder.inputs == 3
+    assert recorder.answered
+    assert not recorder.ready, 'the outputs of no node are there'
+    header.stamp.sec = 4
+    recorder._keep('rgb', header, ImageWriter('rgb8').fill(picture, header))
+    assert not recorder.answered
     recorder.destroy_node()
