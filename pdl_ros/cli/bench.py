@@ -65,14 +65,9 @@ def bench_engines(
 ) -> None:
     """Time each engine, stage by stage, beside the network and fusion as published."""
     from pdl_ros.bench import engines
-    from pdl_ros.bench.machine import possible_engines
 
     variants = variant or ['camvid_efficientnet_lite0']
-    if device != 'cpu':
-        names = engine or list(engines.CUDA_ENGINES)
-    else:
-        names = engine or possible_engines(engines.ENGINES)
-    results = engines.bench_engines(variants, height, width, frames, names, busy, device)
+    results = engines.bench_engines(variants, height, width, frames, engine, busy, device)
     engines.print_results(results)
     if json_file is not None:
         write_json(json_file, results)

@@ -1,0 +1,187 @@
+"""Engine and precision auto on a CPU: time what there is, once, and remember what was fastest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pdl_ros.engines.agreement import Agreement
+from pdl_ros.engines.candidates import CPU, RUNTIMES, Way, open_way
+from pdl_ros.engines.engine import Engine
+from pdl_ros.engines.tensorrt_plans import model_facts
+from pdl_ros.engines.torch_engine import TorchEngine
+from pdl_ros.engines.trial import fastest
+from pdl_ros.errors import in_words
+from pdl_ros.network.checkpoints import skeleton
+from pdl_ros.network.cost import multiply_adds
+from pdl_ros.network.heads import HeadOutputs
+from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
+from pdl_ros.network.variants import Variant
+from pdl_ros.runtime import cache
+from pdl_ros.runtime.cpu_features import instruction_set, processor
+from pdl_ros.runtime.memory import give_freed_memory_back
+
+BUDGET = 15.0
+"""Seconds that a choice takes at most."""
+_MOST_WORK = 30e9
+"""Multiply-adds of a call that is timed: about a second on two cores with AVX2."""
+
+_LOG = logging.getLogger('pdl_ros.engines')
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen, and why: milliseconds a frame by way, and reasons of those not taken.
+
+    All by the names of ways ('torch fp32'); size: the (height, width) they were timed at.
+    """
+
+    chosen: str
+    milliseconds: Mapping[str, float]
+    refused: Mapping[str, str]
+    size: tuple[int, int]
+
+    def in_words(self) -> str:
+        """Return it as the middle of a sentence."""
+        times = dict(sorted(self.milliseconds.items(), key=lambda item: item[1]))
+        mine = times.pop(self.chosen, None)
+        height, width = self.size
+        said = [self.chosen]
+        if mine is not None:
+            others = ', '.join(f'{name} {_digits(ms)}' for name, ms in times.items())
+            said = [f'{self.chosen}, {_digits(mine)} ms at {height}×{width} (others: {others} ms)']
+        said += [f'not {name}: {reason}' for name, reason in self.refused.items()]
+        return '; '.join(said)
+
+
+def open_fastest(
+    network: PanopticDeepLab,
+    variant: Variant,
+    ways: Sequence[Way],
+    refused: Mapping[Way, str],
+    rows: Sequence[Agreement],
+    quantised: bytes | None,
+    size: tuple[int, int],
+    batch: int = 1,
+) -> Engine:
+    """Return the fastest of several engines for images of a (height, width), `batch` at a time.
+
+    They are timed at the first start, which is said before and after in the log, and the choice is
+    kept by everything that it depends on. refused: ways that are none of them, with the reason, and
+    rows: the measurements behind that.
+    """
+    make = partial(open_way, network=network, variant=variant, quantised=quantised)
+    facts = _facts(network, variant, (*ways, *refused), rows, quantised, size, batch)
+    earlier = _read(cache.load(facts))
+    if earlier is not None:
+        try:
+            engine = make({str(way): way for way in ways}[earlier.chosen])
+            _LOG.info('%s runs by %s; timed at an earlier start.', variant.name, earlier.in_words())
+            return engine
+        except Exception as error:  # runtimes raise what they like
+            _LOG.warning('What was chosen earlier cannot be had now: %s', in_words(error))
+    _LOG.info(
+        'Timing for at most %.0f s how %s runs fastest here, once: %s.',
+        *(BUDGET, variant.name, ', '.join(map(str, ways))),
+    )
+    began = time.perf_counter()
+    shape = _timed_size(variant, size, batch)
+    images = _picture(variant, shape, batch)
+    expected = _expected(network, images)
+    spent = time.perf_counter() - began
+    chosen, engine, trial = fastest(ways, make, images, expected, BUDGET - spent)
+    give_freed_memory_back()
+    choice = Choice(
+        str(chosen),
+        {str(way): 1e3 * seconds / batch for way, seconds in trial.seconds.items()},
+        {str(way): reason for way, reason in {**refused, **trial.refused}.items()},
+        shape,
+    )
+    cache.store(facts, json.dumps(asdict(choice)).encode())
+    took = time.perf_counter() - began
+    _LOG.info('%s runs by %s; chosen in %.1f s.', variant.name, choice.in_words(), took)
+    return engine
+
+
+def _facts(
+    network: PanopticDeepLab,
+    variant: Variant,
+    ways: Sequence[Way],
+    rows: Sequence[Agreement],
+    quantised: bytes | None,
+    size: tuple[int, int],
+    batch: int,
+) -> dict[str, str]:
+    """Return all that a choice depends on."""
+    model = model_facts(network, variant, 'auto')
+    return {
+        **model,
+        'what': f'{variant.name}-choice.json',
+        'processor': processor(),
+        'instructions': ', '.join(map(instruction_set, RUNTIMES)),
+        'threads': str(torch.get_num_threads()),
+        'size': str((batch, *size)),
+        'ways': ', '.join(sorted(map(str, ways))),
+        'agreement': repr(sorted(map(repr, rows))),
+        'quantised': hashlib.sha256(quantised).hexdigest() if quantised else '',
+        **{name: _version(name) for name in ('torch', 'openvino', 'onnxruntime')},
+    }
+
+
+def _read(content: bytes | None) -> Choice | None:
+    if content is None:
+        return None
+    try:
+        found = json.loads(content)
+        return Choice(**{**found, 'size': tuple(found['size'])})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ''
+
+
+def _timed_size(variant: Variant, size: tuple[int, int], batch: int) -> tuple[int, int]:
+    """Return the size, or a smaller one of its shape where a call at it would take seconds."""
+    work = batch * multiply_adds(skeleton(variant), *size)
+    if work <= _MOST_WORK:
+        return size
+    step, scale = variant.size_divisor, (_MOST_WORK / work) ** 0.5
+    high, wide = (max(round(edge * scale / step), 1) * step + edge % step for edge in size)
+    return high, wide
+
+
+def _picture(variant: Variant, size: tuple[int, int], batch: int) -> Tensor:
+    """Return network inputs with what pictures have: soft and hard borders, and grain."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(2, batch, 3, 6, 8, generator=generator)
+    soft, hard = F.interpolate(coarse[0], size, mode='bilinear'), F.interpolate(coarse[1], size)
+    grain = torch.rand(batch, 3, *size, generator=generator)
+    pixels = 255 * (0.45 * soft + 0.45 * hard + 0.1 * grain)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (variant.mean, variant.std))
+    return (pixels - mean) / std
+
+
+def _expected(network: PanopticDeepLab, images: Tensor) -> HeadOutputs:
+    engine = TorchEngine(network, CPU)
+    heads = engine(images)
+    engine.release()
+    return heads
+
+
+def _digits(milliseconds: float) -> str:
+    return f'{milliseconds:.1f}' if milliseconds < 10 else f'{milliseconds:.0f}'
