@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -31,7 +32,46 @@ class Way(NamedTuple):
         return f'{self.engine} {self.precision}'
 
 
-def possible_ways(engine: str, precision: str, has_int8: bool) -> list[Way]:
+@dataclass(frozen=True)
+class Candidates:
+    """The ways that may be taken, those that may not with the reason, and the network in int8,
+    where it is there.
+    """
+
+    ways: tuple[Way, ...]
+    refused: Mapping[Way, str]
+    quantised: bytes | None = None
+
+
+def find_candidates(
+    engine: str, precision: str, rows: Iterable[Agreement], quantised: bytes | None
+) -> Candidates:
+    """Return the ways that this CPU has to run what was asked for: at least one, which says itself
+    what it lacks.
+
+    engine and precision: what was asked for, or auto. rows: what was measured of the weights.
+    """
+    rows = tuple(rows)
+    reasons = {
+        way: disagreement(*way, rows) for way in _possible(engine, precision, quantised is not None)
+    }
+    agreeing = tuple(way for way, reason in reasons.items() if not reason)
+    if not agreeing and precision != 'auto':  # its user has chosen between speed and labels
+        agreeing, reasons = tuple(reasons), {}
+    refused = {way: reason for way, reason in reasons.items() if reason}
+    return Candidates(agreeing or (_asked(engine, precision),), refused, quantised)
+
+
+def open_way(
+    way: Way, network: PanopticDeepLab, variant: Variant, quantised: bytes | None
+) -> Engine:
+    """Make the engine of a way; PdlError where it cannot be had."""
+    if way.engine == 'torch':
+        return TorchEngine(network, CPU, way.precision)
+    return OnnxEngine(network, variant, CPU, way.precision, way.engine)
+
+
+def _possible(engine: str, precision: str, has_int8: bool) -> list[Way]:
     """Return the ways that this CPU has, by their promise.
 
     engine and precision: what was asked for, or auto. has_int8: the network is there in int8.
@@ -50,28 +90,10 @@ def possible_ways(engine: str, precision: str, has_int8: bool) -> list[Way]:
     return sorted(ways, key=lambda way: _PROMISE.index(way.precision))
 
 
-def without_disagreeing(
-    ways: Iterable[Way], rows: Sequence[Agreement]
-) -> tuple[list[Way], dict[Way, str]]:
-    """Part ways into those that may stand for fp32, and those that may not, with the reason."""
-    reasons = {way: disagreement(*way, rows) for way in ways}
-    agreeing = [way for way, reason in reasons.items() if not reason]
-    return agreeing, {way: reason for way, reason in reasons.items() if reason}
-
-
-def the_way_of(engine: str, precision: str) -> Way:
+def _asked(engine: str, precision: str) -> Way:
     """Return the way that was asked for, whether this CPU has it or not."""
     if engine == 'auto' and precision != 'int8':
         engine = 'torch'
     elif engine in ('auto', 'onnx'):
         engine = installed_runtime(CPU)
     return Way(engine, 'fp32' if precision == 'auto' else precision)
-
-
-def open_way(
-    way: Way, network: PanopticDeepLab, variant: Variant, quantised: bytes | None
-) -> Engine:
-    """Make the engine of a way; PdlError where it cannot be had."""
-    if way.engine == 'torch':
-        return TorchEngine(network, CPU, way.precision)
-    return OnnxEngine(network, variant, CPU, way.precision, way.engine)

@@ -15,15 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pdl_ros.engines.agreement import Agreement
-from pdl_ros.engines.candidates import CPU, RUNTIMES, Way, open_way
+from pdl_ros.engines.candidates import CPU, RUNTIMES, Candidates, Way, open_way
 from pdl_ros.engines.engine import Engine
 from pdl_ros.engines.tensorrt_plans import model_facts
 from pdl_ros.engines.torch_engine import TorchEngine
-from pdl_ros.engines.trial import fastest
+from pdl_ros.engines.trial import Trial, fastest
 from pdl_ros.errors import in_words
 from pdl_ros.network.checkpoints import skeleton
-from pdl_ros.network.cost import multiply_adds
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
@@ -41,7 +39,8 @@ _LOG = logging.getLogger('pdl_ros.engines')
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, and why: milliseconds a frame by way, and reasons of those not taken.
+    """What was chosen, and why: milliseconds a frame by way, reasons of those that are not taken,
+    and those that there was no time for, which the next start times.
 
     All by the names of ways ('torch fp32'); size: the (height, width) they were timed at.
     """
@@ -49,81 +48,94 @@ class Choice:
     chosen: str
     milliseconds: Mapping[str, float]
     refused: Mapping[str, str]
+    left_out: Sequence[str]
     size: tuple[int, int]
 
     def in_words(self) -> str:
-        """Return it as the middle of a sentence."""
+        """Return it as the end of a sentence."""
         times = dict(sorted(self.milliseconds.items(), key=lambda item: item[1]))
         mine = times.pop(self.chosen, None)
-        height, width = self.size
         said = [self.chosen]
         if mine is not None:
-            others = ', '.join(f'{name} {_digits(ms)}' for name, ms in times.items())
-            said = [f'{self.chosen}, {_digits(mine)} ms at {height}×{width} (others: {others} ms)']
+            said[0] += ', {} ms a frame of {}×{}'.format(_digits(mine), *self.size)
+            said += [f'{name} {_digits(ms)} ms' for name, ms in times.items()]
         said += [f'not {name}: {reason}' for name, reason in self.refused.items()]
+        said += [f'{name} at the next start' for name in self.left_out]
         return '; '.join(said)
 
 
 def open_fastest(
     network: PanopticDeepLab,
     variant: Variant,
-    ways: Sequence[Way],
-    refused: Mapping[Way, str],
-    rows: Sequence[Agreement],
-    quantised: bytes | None,
+    candidates: Candidates,
     size: tuple[int, int],
     batch: int = 1,
 ) -> Engine:
-    """Return the fastest of several engines for images of a (height, width), `batch` at a time.
+    """Return the fastest engine for images of a (height, width), `batch` at a time.
 
-    They are timed at the first start, which is said before and after in the log, and the choice is
-    kept by everything that it depends on. refused: ways that are none of them, with the reason, and
-    rows: the measurements behind that.
+    The first start times them, says so in the log, and keeps the choice in the cache by all that it
+    depends on.
     """
-    make = partial(open_way, network=network, variant=variant, quantised=quantised)
-    facts = _facts(network, variant, (*ways, *refused), rows, quantised, size, batch)
-    earlier = _read(cache.load(facts))
-    if earlier is not None:
+    facts = _facts(network, variant, candidates, size, batch)
+    make = partial(open_way, network=network, variant=variant, quantised=candidates.quantised)
+    named = {str(way): way for way in candidates.ways}
+    earlier, ways = _read(cache.load(facts)), candidates.ways
+    if earlier is not None and earlier.left_out:
+        ways = tuple(named[name] for name in (earlier.chosen, *earlier.left_out))
+    elif earlier is not None:
         try:
-            engine = make({str(way): way for way in ways}[earlier.chosen])
-            _LOG.info('%s runs by %s; timed at an earlier start.', variant.name, earlier.in_words())
+            engine = make(named[earlier.chosen])
+            _LOG.info(
+                '%s runs on %s; known from an earlier start.', variant.name, earlier.in_words()
+            )
             return engine
         except Exception as error:  # runtimes raise what they like
-            _LOG.warning('What was chosen earlier cannot be had now: %s', in_words(error))
+            _LOG.warning('What was chosen at an earlier start fails: %s', in_words(error))
+    began = time.perf_counter()
     _LOG.info(
-        'Timing for at most %.0f s how %s runs fastest here, once: %s.',
+        'Timing once, for at most %.0f s, how %s runs fastest here: %s.',
         *(BUDGET, variant.name, ', '.join(map(str, ways))),
     )
-    began = time.perf_counter()
-    shape = _timed_size(variant, size, batch)
-    images = _picture(variant, shape, batch)
+    timed_size = _timed_size(variant, size, batch)
+    images = _picture(variant, timed_size, batch)
     expected = _expected(network, images)
-    spent = time.perf_counter() - began
-    chosen, engine, trial = fastest(ways, make, images, expected, BUDGET - spent)
-    give_freed_memory_back()
-    choice = Choice(
-        str(chosen),
-        {str(way): 1e3 * seconds / batch for way, seconds in trial.seconds.items()},
-        {str(way): reason for way, reason in {**refused, **trial.refused}.items()},
-        shape,
+    chosen, engine, trial = fastest(
+        ways, make, images, expected, BUDGET - (time.perf_counter() - began)
     )
+    give_freed_memory_back()
+    choice = _choice(chosen, trial, candidates, earlier, timed_size, batch)
     cache.store(facts, json.dumps(asdict(choice)).encode())
     took = time.perf_counter() - began
-    _LOG.info('%s runs by %s; chosen in %.1f s.', variant.name, choice.in_words(), took)
+    _LOG.info('%s runs on %s; found in %.1f s.', variant.name, choice.in_words(), took)
     return engine
+
+
+def _choice(
+    chosen: Way,
+    trial: Trial[Way],
+    candidates: Candidates,
+    earlier: Choice | None,
+    size: tuple[int, int],
+    batch: int,
+) -> Choice:
+    """Put together what a trial found, and an earlier one that had not the time for all."""
+    milliseconds = {str(way): 1e3 * seconds / batch for way, seconds in trial.seconds.items()}
+    refused = {str(way): why for way, why in {**candidates.refused, **trial.refused}.items()}
+    if earlier is not None and earlier.left_out:
+        milliseconds = {**earlier.milliseconds, **milliseconds}
+        refused = {**earlier.refused, **refused}
+    return Choice(str(chosen), milliseconds, refused, [str(way) for way in trial.left_out], size)
 
 
 def _facts(
     network: PanopticDeepLab,
     variant: Variant,
-    ways: Sequence[Way],
-    rows: Sequence[Agreement],
-    quantised: bytes | None,
+    candidates: Candidates,
     size: tuple[int, int],
     batch: int,
 ) -> dict[str, str]:
     """Return all that a choice depends on."""
-    model = model_facts(network, variant, 'auto')
+    model, quantised = model_facts(network, variant, 'auto'), candidates.quantised
     return {
         **model,
         'what': f'{variant.name}-choice.json',
@@ -131,21 +143,19 @@ def _facts(
         'instructions': ', '.join(map(instruction_set, RUNTIMES)),
         'threads': str(torch.get_num_threads()),
         'size': str((batch, *size)),
-        'ways': ', '.join(sorted(map(str, ways))),
-        'agreement': repr(sorted(map(repr, rows))),
+        'ways': ', '.join(sorted(map(str, candidates.ways))),
+        'not taken': repr(sorted(candidates.refused.items())),
         'quantised': hashlib.sha256(quantised).hexdigest() if quantised else '',
-        **{name: _version(name) for name in ('torch', 'openvino', 'onnxruntime')},
+        **{name: _version(name) for name in RUNTIMES},
     }
 
 
 def _read(content: bytes | None) -> Choice | None:
+    """Return a choice out of the cache, which has made sure that it is as it was written."""
     if content is None:
         return None
-    try:
-        found = json.loads(content)
-        return Choice(**{**found, 'size': tuple(found['size'])})
-    except (ValueError, TypeError, KeyError):
-        return None
+    found = json.loads(content)
+    return Choice(**{**found, 'size': tuple(found['size'])})
 
 
 def _version(package: str) -> str:
@@ -157,6 +167,8 @@ def _version(package: str) -> str:
 
 def _timed_size(variant: Variant, size: tuple[int, int], batch: int) -> tuple[int, int]:
     """Return the size, or a smaller one of its shape where a call at it would take seconds."""
+    from pdl_ros.network.cost import multiply_adds  # takes a while to import
+
     work = batch * multiply_adds(skeleton(variant), *size)
     if work <= _MOST_WORK:
         return size

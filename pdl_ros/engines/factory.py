@@ -9,7 +9,7 @@ import torch
 
 from pdl_ros.engines.agreement import read_agreement
 from pdl_ros.engines.background import BackgroundEngine
-from pdl_ros.engines.candidates import open_way, possible_ways, the_way_of, without_disagreeing
+from pdl_ros.engines.candidates import find_candidates, open_way
 from pdl_ros.engines.choice import open_fastest
 from pdl_ros.engines.engine import Engine, EngineSettings
 from pdl_ros.engines.onnx_engine import OnnxEngine
@@ -58,20 +58,17 @@ def _open_on_cpu(
     size: tuple[int, int] | None,
 ) -> Engine:
     """Open what was asked for, or the best of what there is where that leaves a choice."""
-    engine, precision = settings.engine, settings.precision
     weights = weights_digest(network)
-    quantised = read_quantised(settings.checkpoint, weights)
-    ways = possible_ways(engine, precision, quantised is not None)
-    rows = read_agreement(settings.checkpoint, weights) if len(ways) > 1 else ()
-    agreeing, refused = without_disagreeing(ways, rows)
-    if not agreeing and precision != 'auto':  # then its user has chosen between speed and labels
-        agreeing, refused = ways, {}
-    if not agreeing:  # what was asked for says what it lacks
-        agreeing = [the_way_of(engine, precision)]
-    if len(agreeing) == 1 or all(way.engine == 'torch' for way in agreeing):
-        return open_way(agreeing[0], network, variant, quantised)
+    found = find_candidates(
+        settings.engine,
+        settings.precision,
+        read_agreement(settings.checkpoint, weights),
+        read_quantised(settings.checkpoint, weights),
+    )
+    if len(found.ways) == 1 or all(way.engine == 'torch' for way in found.ways):
+        return open_way(found.ways[0], network, variant, found.quantised)
     size = size or (variant.short_edge, variant.long_edge)
-    return open_fastest(network, variant, agreeing, refused, rows, quantised, size, settings.batch)
+    return open_fastest(network, variant, found, size, settings.batch)
 
 
 def _open_on_gpu(
