@@ -133,7 +133,7 @@ def print_results(results: dict[str, Any]) -> None:
         times = case['times_published']
         table.add_row(
             case['variant'],
-            ' = '.join(filter(None, (case['engine'], case['runs']))),
+            _row_name(case, results['instruction_set']),
             *(f'{case[name][0]:.1f} / {case[name][1]:.1f}' for name in names),
             f'{case["first_ms"]:.0f}',
             f'{case["frames_per_second"]:.2f}',
@@ -188,7 +188,20 @@ def measure(
             rows.append([*stages, total])
     overlapped = _overlapped(segmenter, pictures, frames) if segmenter else None
     runs = f'{segmenter.engine.name} {segmenter.engine.precision}' if segmenter else ''
-    return {'rows': rows, 'first_ms': first, 'overlapped': overlapped, 'runs': runs}
+    runtime = segmenter.engine.name if segmenter else 'torch'
+    return {
+        'rows': rows,
+        'first_ms': first,
+        'overlapped': overlapped,
+        'runs': runs,
+        'instruction_set': instruction_set(runtime),
+    }
+
+
+def _row_name(case: dict[str, Any], usual: str) -> str:
+    name = f'{case["engine"]} = {case["runs"]}' if case['runs'] else case['engine']
+    own = case['instruction_set']
+    return name if own == usual else f'{name} ({own})'
 
 
 def _network(name: str) -> tuple[PanopticDeepLab, Variant, Path | None]:
@@ -280,6 +293,8 @@ def _joined(variant: str, engine: str, runs: list[dict[str, Any]]) -> dict[str, 
         'frames': len(rows),
         # What auto has chosen; others are what they are called.
         'runs': runs[0]['runs'] if engine == AUTO else '',
+        # Where the environment limits it, not every runtime obeys.
+        'instruction_set': runs[0]['instruction_set'],
     }
 
 

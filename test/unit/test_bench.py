@@ -94,7 +94,9 @@ def test_what_a_machine_lacks_is_a_row_that_says_why_and_the_others_are_timed(mo
     def timed(module, variant, engine, *how):
         if engine == 'onnxruntime int8':
             raise PdlError('No int8 network.')
-        return {**row, 'runs': 'onnxruntime fp32' if engine == 'auto' else engine}
+        isa = 'amx' if engine == 'onnxruntime fp32' else engines.instruction_set()
+        runs = 'onnxruntime fp32' if engine == 'auto' else engine
+        return {**row, 'runs': runs, 'instruction_set': isa}
 
     monkeypatch.setattr(engines, 'in_own_process', timed)
     results = engines.bench_engines(['scene_tiny'], 64, 96, 1)
@@ -110,7 +112,7 @@ def test_what_a_machine_lacks_is_a_row_that_says_why_and_the_others_are_timed(mo
     engines.print_results(json.loads(json.dumps(results)))
     printed = capsys.readouterr().out
     assert 'torch bf16: not timed: no bf16 instructions in avx2' in printed
-    assert 'auto = onnxruntime fp32' in printed
+    assert 'auto = onnxruntime fp32' in printed and 'onnxruntime fp32 (amx)' in printed
     # What is asked for by name is tried.
     (case,) = engines.bench_engines(['scene_tiny'], 64, 96, 1, ['openvino bf16'])['cases']
     assert case['total_ms'] == [10.0, 10.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import logging
 import os
@@ -245,6 +246,7 @@ def damaged(**changes) -> str:
         *(damaged(pq_difference=float('nan')), damaged(precision='int4'), damaged(isa='b' * 99)),
         '\udcff{"weights": 1}',
     ],
+    ids=map(str, itertools.count()),
 )
 def test_a_damaged_file_is_one_warning_and_as_none(tmp_path, caplog, text):
     checkpoint = tmp_path / 'street.safetensors'
@@ -266,6 +268,7 @@ def start(monkeypatch, caplog):
     """A function that starts on fake engines; it returns which were made, and what was said."""
     caplog.set_level(logging.INFO, 'pdl_ros.engines')
     monkeypatch.setattr(choice, '_expected', lambda network, images: HEADS)
+    monkeypatch.setattr(choice, '_timed_size', lambda variant, size, batch: size)
 
     def started(seconds=SECONDS, network=None, size=(64, 96), batch=1, building=0.0, **found):
         bench = Bench(seconds, building)
@@ -351,6 +354,13 @@ def test_what_was_chosen_but_now_fails_is_replaced_with_a_word(start):
     assert made == [VINO, TORCH, VINO, ORT]
     assert 'fails: RuntimeError: its library was removed' in said[0]
     assert 'runs on torch fp32' in said[-1]
+
+
+def test_a_frame_that_would_take_seconds_is_timed_smaller_in_its_shape():
+    assert choice._timed_size(TINY, (160, 320), 1) == (160, 320)
+    high, wide = choice._timed_size(get_variant('cityscapes_r52_dsconv'), (1024, 2048), 1)
+    assert high < 512 and high % 32 == wide % 32 == 0
+    assert wide / high == pytest.approx(2, rel=0.1)
 
 
 # --- with real engines ----------------------------------------------------------------------------
