@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pdl_ros.engines.candidates import CPU, RUNTIMES, Candidates, Way, open_way
@@ -21,7 +22,6 @@ from pdl_ros.engines.tensorrt_plans import model_facts
 from pdl_ros.engines.torch_engine import TorchEngine
 from pdl_ros.engines.trial import Trial, fastest
 from pdl_ros.errors import in_words
-from pdl_ros.network.checkpoints import skeleton
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
@@ -96,7 +96,7 @@ def open_fastest(
         'Timing once, for at most %.0f s, how %s runs fastest here: %s.',
         *(BUDGET, variant.name, ', '.join(map(str, ways))),
     )
-    timed_size = _timed_size(variant, size, batch)
+    timed_size = _timed_size(network, variant, size, batch)
     images = _picture(variant, timed_size, batch)
     expected = _expected(network, images)
     chosen, engine, trial = fastest(
@@ -165,16 +165,37 @@ def _version(package: str) -> str:
         return ''
 
 
-def _timed_size(variant: Variant, size: tuple[int, int], batch: int) -> tuple[int, int]:
+def _timed_size(
+    network: PanopticDeepLab, variant: Variant, size: tuple[int, int], batch: int
+) -> tuple[int, int]:
     """Return the size, or a smaller one of its shape where a call at it would take seconds."""
-    from pdl_ros.network.cost import multiply_adds  # takes a while to import
-
-    work = batch * multiply_adds(skeleton(variant), *size)
+    work = batch * size[0] * size[1] * _work_per_pixel(network)
     if work <= _MOST_WORK:
         return size
     step, scale = variant.size_divisor, (_MOST_WORK / work) ** 0.5
     high, wide = (max(round(edge * scale / step), 1) * step + edge % step for edge in size)
     return high, wide
+
+
+@torch.inference_mode()
+def _work_per_pixel(network: PanopticDeepLab, edge: int = 128) -> float:
+    """Return about how many multiply-adds the convolutions do for a pixel of the input.
+
+    Counted on a small input: `network.cost` would import PyTorch's compiler, which takes seconds.
+    """
+    work = 0
+
+    def count(conv: nn.Module, inputs: Any, output: Tensor) -> None:
+        nonlocal work
+        work += output.numel() * conv.weight[0].numel()  # type: ignore[index, union-attr, operator]
+
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    try:
+        network(torch.zeros(1, 3, edge, edge))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return work / edge**2
 
 
 def _picture(variant: Variant, size: tuple[int, int], batch: int) -> Tensor:

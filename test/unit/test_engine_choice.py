@@ -26,6 +26,8 @@ from pdl_ros.engines.agreement import (
 from pdl_ros.engines.candidates import RUNTIMES, Candidates, Way, find_candidates
 from pdl_ros.engines.trial import fastest
 from pdl_ros.errors import PdlError
+from pdl_ros.network.checkpoints import skeleton
+from pdl_ros.network.cost import multiply_adds
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.variants import get_variant
 from pdl_ros.pipeline import Segmenter
@@ -268,7 +270,6 @@ def start(monkeypatch, caplog):
     """A function that starts on fake engines; it returns which were made, and what was said."""
     caplog.set_level(logging.INFO, 'pdl_ros.engines')
     monkeypatch.setattr(choice, '_expected', lambda network, images: HEADS)
-    monkeypatch.setattr(choice, '_timed_size', lambda variant, size, batch: size)
 
     def started(seconds=SECONDS, network=None, size=(64, 96), batch=1, building=0.0, **found):
         bench = Bench(seconds, building)
@@ -357,10 +358,14 @@ def test_what_was_chosen_but_now_fails_is_replaced_with_a_word(start):
 
 
 def test_a_frame_that_would_take_seconds_is_timed_smaller_in_its_shape():
-    assert choice._timed_size(TINY, (160, 320), 1) == (160, 320)
-    high, wide = choice._timed_size(get_variant('cityscapes_r52_dsconv'), (1024, 2048), 1)
-    assert high < 512 and high % 32 == wide % 32 == 0
-    assert wide / high == pytest.approx(2, rel=0.1)
+    network = network_of()
+    assert choice._timed_size(network, TINY, (160, 320), 1) == (160, 320)
+    counted = choice._work_per_pixel(network) * 320 * 640
+    assert counted == pytest.approx(multiply_adds(skeleton(TINY), 320, 640), rel=0.05)
+    high, wide = choice._timed_size(network, TINY, (160, 320), 1000)
+    assert choice._timed_size(network, TINY, (high, wide), 1000) == (high, wide)
+    assert 0 < high < 160 and high % 32 == wide % 32 == 0
+    assert wide / high == pytest.approx(2, rel=0.3)
 
 
 # --- with real engines ----------------------------------------------------------------------------
