@@ -32,7 +32,7 @@ PARAMETERS: dict[str, tuple[str, list[str]]] = {
     'device': ('auto, cpu, cuda or cuda:N (default: auto).', []),
     'engine': (
         'What runs the network (default: auto).',
-        ['auto', 'torch', 'onnx', 'tensorrt'],
+        ['auto', 'torch', 'openvino', 'onnxruntime', 'onnx', 'tensorrt'],
     ),
     'precision': (
         'Numbers that the network computes with (default: auto).',

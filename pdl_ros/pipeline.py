@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, overload
 
@@ -60,9 +61,7 @@ class Segmenter:
     ) -> None:
         self.variant = variant
         settings = engine or EngineSettings()
-        size = None
-        if settings.frame_size is not None:
-            size = padded_size(network_size(*settings.frame_size, variant), variant)
+        size = self.batch_key(*settings.frame_size or (variant.short_edge, variant.long_edge))
         self.engine = open_engine(network, variant, pick_device(device), settings, size)
         self.fusion = fusion or default_fusion(variant)
         self.augmentation: InferenceAugmentation | None = None
@@ -83,7 +82,8 @@ class Segmenter:
         holds.
         """
         network, found = checkpoints.load(name_or_file, variant)
-        return cls(network, found, device, engine=engine)
+        settings = replace(engine or EngineSettings(), checkpoint=checkpoints.find(name_or_file))
+        return cls(network, found, device, engine=settings)
 
     @property
     def label_set(self) -> LabelSet:

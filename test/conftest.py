@@ -46,6 +46,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.fixture(autouse=True)
+def _auto_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave engine auto the choice among PyTorch's precisions: to time all engines for each of the
+    tests' networks would take minutes. test_engine_choice.py takes this back.
+    """
+    if candidates := sys.modules.get('pdl_ros.engines.candidates'):
+        monkeypatch.setattr(candidates, 'RUNTIMES', ('torch',))
+
+
 @pytest.fixture
 def domain() -> Iterator[int]:
     """A DDS domain that no other test on this machine uses meanwhile."""

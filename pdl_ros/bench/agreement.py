@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from torch import Tensor
 
 from pdl_ros.datasets import PanopticDataset
 from pdl_ros.engines import EngineSettings, pick_device
+from pdl_ros.engines.agreement import Agreement, keep_agreement
 from pdl_ros.engines.calibration import halve, quantise
+from pdl_ros.engines.candidates import RUNTIMES
 from pdl_ros.engines.factory import open_engine
-from pdl_ros.engines.onnx_engine import cpu_session
+from pdl_ros.engines.onnx_engine import cpu_session, installed_runtime
 from pdl_ros.engines.onnx_export import OUTPUTS
-from pdl_ros.engines.tensorrt_plans import onnx_model
+from pdl_ros.engines.tensorrt_plans import onnx_model, weights_digest
 from pdl_ros.errors import PdlError
 from pdl_ros.evaluation.metrics import PanopticEvaluator
 from pdl_ros.fusion import fuse
@@ -29,6 +32,7 @@ from pdl_ros.network.panoptic_deeplab import STRIDE, PanopticDeepLab
 from pdl_ros.network.variants import Variant
 from pdl_ros.pipeline import default_fusion
 from pdl_ros.preprocessing import Preprocessor, network_size
+from pdl_ros.runtime.cpu_features import instruction_set
 
 PLAIN = 'plain fp32'
 ENGINES = ('torch fp32', 'torch bf16', 'onnx fp32', 'onnx bf16', 'file fp16', 'file int8')
@@ -115,6 +119,24 @@ def print_results(results: dict[str, Any]) -> None:
             f'{case["miou"]:.2f}',
         )
     Console().print(table)
+
+
+def keep_results(results: dict[str, Any], data: Path) -> Path:
+    """Write results of `bench_agreement` beside the weights, where engine auto looks for them.
+
+    data: the folder of labelled images that they are of.
+    """
+    checkpoint = checkpoints.find(results['weights'])
+    rows = []
+    for case in results['cases']:
+        engine, precision = case['engine'].split()
+        runtime = installed_runtime(pick_device('cpu')) if engine == 'onnx' else engine
+        if runtime in RUNTIMES:
+            isa, pixels = instruction_set(runtime), round(case['equal_pixels'][0], 5)
+            rows.append(Agreement(runtime, precision, isa, pixels, round(case['pq_points'], 3)))
+    weights = weights_digest(checkpoints.load(checkpoint)[0])
+    frames = f'{results["images"]} images of {data.resolve().name}'
+    return keep_agreement(checkpoint, weights, frames, rows)
 
 
 def _open(name: str, network: PanopticDeepLab, variant: Variant, batches: Any) -> Run:

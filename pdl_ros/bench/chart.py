@@ -49,7 +49,11 @@ def _panels(report: Path) -> list[tuple[str, list[dict[str, Any]]]]:
         return [
             (
                 f'{variant}, {height}×{width}, {found["processor"]}, {found["threads"]} threads',
-                [_bar(case) for case in found['cases'] if case['variant'] == variant],
+                [
+                    _bar(case)
+                    for case in found['cases']
+                    if case['variant'] == variant and 'why_not' not in case
+                ],
             )
             for variant in variants
         ]

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pdl_ros import __version__
-from pdl_ros.bench.machine import busy_processes, device_name, in_own_process, now, processor
+from pdl_ros.bench.machine import busy_processes, device_name, in_own_process, lack_of, now
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import STRIDE, street_heads
 from pdl_ros.demo.cameras import open_camera
@@ -30,10 +31,19 @@ from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant, get_variant
 from pdl_ros.pipeline import Segmenter, StageTimes, default_fusion
 from pdl_ros.preprocessing import Preprocessor, network_size, padded_size
+from pdl_ros.runtime.cpu_features import instruction_set, processor
 
 PUBLISHED = 'published'
-ENGINES = (PUBLISHED, 'torch fp32', 'torch bf16', 'onnx fp32', 'onnx bf16')
-CUDA_ENGINES = (PUBLISHED, 'torch fp32', 'torch bf16', 'torch fp16')
+AUTO = 'auto'
+ENGINES = (
+    PUBLISHED,
+    AUTO,
+    *('torch fp32', 'torch bf16'),
+    *('openvino fp32', 'openvino bf16', 'openvino int8'),
+    *('onnxruntime fp32', 'onnxruntime int8'),
+)
+CUDA_ENGINES = (PUBLISHED, AUTO, 'torch fp32', 'torch bf16', 'torch fp16')
+_OLDER = ('onnx fp32', 'onnx bf16')  # as these rows were called when there was one such engine
 INSTANCES = 60  # that an untrained network is given to fuse
 _ROUNDS = 2  # every engine runs twice, in turns, so that a busy minute does not hit one alone
 
@@ -45,34 +55,32 @@ def bench_engines(
     height: int,
     width: int,
     frames: int,
-    engines: list[str],
+    engines: list[str] | None = None,
     busy: int = 0,
     device: str = 'cpu',
 ) -> dict[str, Any]:
     """Time `frames` frames of a size with each engine; each in processes of its own.
 
-    device: cpu, cuda or cuda:N. busy: processes that compute beside it, as on a robot that has
-    other work too.
+    engines: such as 'torch bf16'; None: all. One that this machine does not have is a case too, and
+    says why it was not timed. device: cpu, cuda or cuda:N. busy: processes that compute beside it,
+    as on a robot that has other work too.
     """
-    known = CUDA_ENGINES if pick_device(device).type == 'cuda' else ENGINES
-    for engine in engines:
+    on_gpu = pick_device(device).type == 'cuda'
+    known = CUDA_ENGINES if on_gpu else (*ENGINES, *_OLDER)
+    for engine in engines or ():
         if engine not in known:
             raise PdlError(f'No engine {engine!r} to time; give {" or ".join(known)}.')
+    names = list(engines or (CUDA_ENGINES if on_gpu else ENGINES))
+    # What was asked for is tried even so.
+    lacks = {} if engines or on_gpu else {name: why for name in names if (why := lack_of(name))}
     cases = []
     for variant in variants:
         get_variant(variant)
-        runs: dict[str, list[dict[str, Any]]] = {engine: [] for engine in engines}
-        for _, engine in itertools.product(range(_ROUNDS), engines):
-            with busy_processes(busy):
-                done = in_own_process(__name__, variant, engine, height, width, frames, device)
-            runs[engine].append(done)
-        cases += [_joined(variant, engine, done) for engine, done in runs.items()]
-        baseline = next((c['total_ms'][0] for c in cases if _is_baseline(c, variant)), None)
-        for case in cases[-len(engines) :]:
-            case['times_published'] = baseline / case['total_ms'][0] if baseline else None
+        cases += _cases(variant, names, lacks, (height, width, frames, device), busy)
     return {
         'version': __version__,
         'processor': processor(),
+        'instruction_set': instruction_set(),
         'device': device_name(device),
         'threads': torch.get_num_threads(),
         'load_average': os.getloadavg()[0],
@@ -81,6 +89,31 @@ def bench_engines(
         'busy_processes': busy,
         'cases': cases,
     }
+
+
+def _cases(
+    variant: str, names: list[str], lacks: dict[str, str], how: tuple[object, ...], busy: int
+) -> list[dict[str, Any]]:
+    """Time the engines of these names with one variant, in turns; `lacks`: why some cannot be."""
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    whys = dict(lacks)
+    for _, name in itertools.product(range(_ROUNDS), names):
+        if name in whys:
+            continue
+        try:
+            with busy_processes(busy):
+                runs[name].append(in_own_process(__name__, variant, name, *how))
+        except PdlError as error:
+            whys[name] = str(error)
+    timed = {name: _joined(variant, name, runs[name]) for name in names if name not in whys}
+    published = timed.get(PUBLISHED)
+    for case in timed.values():
+        times = published['total_ms'][0] / case['total_ms'][0] if published else None
+        case['times_published'] = times
+    return [
+        timed.get(name) or {'variant': variant, 'engine': name, 'why_not': whys[name]}
+        for name in names
+    ]
 
 
 def print_results(results: dict[str, Any]) -> None:
@@ -94,10 +127,13 @@ def print_results(results: dict[str, Any]) -> None:
     for column in ('variant', 'engine', *names, 'first_ms', 'frames/s', 'overlapped', 'times'):
         table.add_column(column.removesuffix('_ms'))
     for case in results['cases']:
+        if 'why_not' in case:
+            table.add_row(case['variant'], case['engine'], '', '-')
+            continue
         times = case['times_published']
         table.add_row(
             case['variant'],
-            case['engine'],
+            _row_name(case, results['instruction_set']),
             *(f'{case[name][0]:.1f} / {case[name][1]:.1f}' for name in names),
             f'{case["first_ms"]:.0f}',
             f'{case["frames_per_second"]:.2f}',
@@ -106,8 +142,12 @@ def print_results(results: dict[str, Any]) -> None:
         )
     console = Console(width=160)
     console.print(table)
+    for case in results['cases']:
+        if 'why_not' in case:
+            console.print('{variant}, {engine}: not timed: {why_not}'.format(**case))
     console.print(
-        '{device}; {processor}, {threads} threads, load {load_average:.1f}'.format(**results)
+        '{device}; {processor}, {instruction_set}, {threads} threads, '
+        'load {load_average:.1f}'.format(**results)
     )
 
 
@@ -123,12 +163,18 @@ def measure(
         cv2.resize(frame, (width, height))
         for frame in itertools.islice(iter(open_camera('scene')), min(frames, 8) + 1)
     ]
-    network, found, trained = _network(variant)
+    network, found, checkpoint = _network(variant)
     target, segmenter = pick_device(device), None
     if engine == PUBLISHED:
-        run = _published(network, found, trained, target)
+        run = _published(network, found, checkpoint is not None, target)
     else:
-        segmenter = _segmenter(network, found, engine, trained, target)
+        name, _, precision = engine.partition(' ')
+        settings = EngineSettings(
+            name, precision or 'auto', frame_size=(height, width), checkpoint=checkpoint
+        )
+        segmenter = Segmenter(network, found, str(target), engine=settings)
+        if checkpoint is None:
+            segmenter.engine = _Blind(segmenter.engine, found)
         run = _timed(segmenter)
     run(np.zeros_like(pictures[0]))
     rows, first = [], 0.0
@@ -141,17 +187,31 @@ def measure(
         else:
             rows.append([*stages, total])
     overlapped = _overlapped(segmenter, pictures, frames) if segmenter else None
-    return {'rows': rows, 'first_ms': first, 'overlapped': overlapped}
+    runs = f'{segmenter.engine.name} {segmenter.engine.precision}' if segmenter else ''
+    runtime = segmenter.engine.name if segmenter else 'torch'
+    return {
+        'rows': rows,
+        'first_ms': first,
+        'overlapped': overlapped,
+        'runs': runs,
+        'instruction_set': instruction_set(runtime),
+    }
 
 
-def _network(name: str) -> tuple[PanopticDeepLab, Variant, bool]:
-    """Return a network, and whether it was trained."""
+def _row_name(case: dict[str, Any], usual: str) -> str:
+    name = f'{case["engine"]} = {case["runs"]}' if case['runs'] else case['engine']
+    own = case['instruction_set']
+    return name if own == usual else f'{name} ({own})'
+
+
+def _network(name: str) -> tuple[PanopticDeepLab, Variant, Path | None]:
+    """Return a network, and the file of its weights where it was trained."""
     try:
-        return *checkpoints.load(name), True
+        return *checkpoints.load(name), checkpoints.find(name)
     except PdlError:
         torch.manual_seed(0)
         variant = get_variant(name)
-        return PanopticDeepLab(variant).eval(), variant, False
+        return PanopticDeepLab(variant).eval(), variant, None
 
 
 class _Blind:
@@ -172,16 +232,6 @@ class _Blind:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._works, name)
-
-
-def _segmenter(
-    network: PanopticDeepLab, variant: Variant, engine: str, trained: bool, device: torch.device
-) -> Segmenter:
-    name, precision = engine.split()
-    segmenter = Segmenter(network, variant, str(device), engine=EngineSettings(name, precision))
-    if not trained:
-        segmenter.engine = _Blind(segmenter.engine, variant)
-    return segmenter
 
 
 def _timed(segmenter: Segmenter) -> Run:
@@ -241,11 +291,11 @@ def _joined(variant: str, engine: str, runs: list[dict[str, Any]]) -> dict[str, 
         'overlapped_frames_per_second': runs[0]['overlapped']
         and max(r['overlapped'] for r in runs),
         'frames': len(rows),
+        # What auto has chosen; others are what they are called.
+        'runs': runs[0]['runs'] if engine == AUTO else '',
+        # Where the environment limits it, not every runtime obeys.
+        'instruction_set': runs[0]['instruction_set'],
     }
-
-
-def _is_baseline(case: dict[str, Any], variant: str) -> bool:
-    return case['variant'] == variant and case['engine'] == PUBLISHED
 
 
 if __name__ == '__main__':

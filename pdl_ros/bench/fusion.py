@@ -19,13 +19,14 @@ import numpy as np
 import torch
 
 from pdl_ros import __version__
-from pdl_ros.bench.machine import copy_bandwidth, device_name, in_own_process, now, processor
+from pdl_ros.bench.machine import copy_bandwidth, device_name, in_own_process, now
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import noise_heads, street_heads
 from pdl_ros.fusion import FusionSettings, fuse
 from pdl_ros.fusion.graphed import GraphedFusion
 from pdl_ros.labels import LabelSet
 from pdl_ros.network.heads import HeadOutputs
+from pdl_ros.runtime.cpu_features import processor
 from pdl_ros.runtime.memory import give_freed_memory_back
 
 SIZES = ((512, 1024), (1024, 2048))

@@ -3,50 +3,45 @@
 from __future__ import annotations
 
 import json
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from pdl_ros.engines.onnx_engine import cpu_precisions
-from pdl_ros.engines.torch_engine import auto_precision
+from pdl_ros.engines.candidates import CPU
+from pdl_ros.engines.onnx_engine import installed_runtime
 from pdl_ros.errors import PdlError
-
-
-def processor() -> str:
-    """Return the name of the processor."""
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.partition(':')[2].strip() for line in lines if line.startswith('model name'))
-    return next(names, platform.machine())
+from pdl_ros.runtime.cpu_features import has_bf16, instruction_set, processor
 
 
 def possible_engines(names: Sequence[str]) -> list[str]:
     """Return those of some engines ('torch bf16') that this machine has; say which it has not."""
-    onnx = cpu_precisions()
-    missing = {
-        'torch bf16': auto_precision(torch.device('cpu')) != 'bf16',
-        'onnx fp32': 'fp32' not in onnx,
-        'onnx bf16': 'bf16' not in onnx,
-        **dict.fromkeys(('file fp16', 'file int8'), find_spec('onnxruntime') is None),
-    }
-    left_out = [name for name in names if missing.get(name, False)]
+    left_out = {name: reason for name in names if (reason := lack_of(name))}
     if left_out:
         print(
-            f'Left out, for want of the instructions or packages: {", ".join(left_out)}; name them '
-            'with --engine to try.',
+            f'Left out: {"; ".join(f"{name} ({why})" for name, why in left_out.items())}; name '
+            'them with --engine to try.',
             file=sys.stderr,
         )
     return [name for name in names if name not in left_out]
+
+
+def lack_of(name: str) -> str:
+    """Return what this machine lacks for an engine ('torch bf16') on the CPU; empty: nothing."""
+    runtime, _, precision = name.partition(' ')
+    runtime = {'onnx': installed_runtime(CPU), 'file': 'onnxruntime'}.get(runtime, runtime)
+    if runtime in ('openvino', 'onnxruntime'):
+        missing = [package for package in ('onnx', runtime) if find_spec(package) is None]
+        if missing:
+            return f'no package {missing[0]}'
+    if precision == 'bf16' and not has_bf16():
+        return f'no bf16 instructions in {instruction_set(runtime)}'
+    return ''
 
 
 def device_name(device: str) -> str:

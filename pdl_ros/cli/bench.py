@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pdl_ros.cli.options import JsonFile, OutFile
-from pdl_ros.runtime.files import write_json
+from pdl_ros.runtime.files import require_writable_file, write_json
 
 BenchDevice = Annotated[str, typer.Option('--device', help='cpu, cuda or cuda:N.')]
 bench = typer.Typer(help='Time the parts beside plain versions of them.', no_args_is_help=True)
@@ -65,14 +65,9 @@ def bench_engines(
 ) -> None:
     """Time each engine, stage by stage, beside the network and fusion as published."""
     from pdl_ros.bench import engines
-    from pdl_ros.bench.machine import possible_engines
 
     variants = variant or ['camvid_efficientnet_lite0']
-    if device != 'cpu':
-        names = engine or list(engines.CUDA_ENGINES)
-    else:
-        names = engine or possible_engines(engines.ENGINES)
-    results = engines.bench_engines(variants, height, width, frames, names, busy, device)
+    results = engines.bench_engines(variants, height, width, frames, engine, busy, device)
     engines.print_results(results)
     if json_file is not None:
         write_json(json_file, results)
@@ -88,14 +83,20 @@ def bench_agreement(
     engine: Annotated[
         list[str] | None, typer.Option(help="Such as 'torch bf16'; may be given several times.")
     ] = None,
+    keep: Annotated[
+        bool, typer.Option(help='Write it beside the weights, where engine auto looks for it.')
+    ] = False,
     json_file: JsonFile = None,
 ) -> None:
     """Compare engines and precisions with plain PyTorch in fp32: heads, pixels, PQ and mIoU."""
     from pdl_ros.bench import agreement
     from pdl_ros.bench.machine import possible_engines
     from pdl_ros.datasets.label_folder import LabelFolder
+    from pdl_ros.engines.agreement import agreement_file
     from pdl_ros.network import checkpoints
 
+    if keep:
+        require_writable_file(agreement_file(checkpoints.find(weights)))
     label_set = checkpoints.load(weights)[1].label_set
     validation, training = (LabelFolder(data, split, label_set) for split in ('val', 'train'))
     engines = engine or possible_engines(agreement.ENGINES)
@@ -103,6 +104,8 @@ def bench_agreement(
     agreement.print_results(results)
     if json_file is not None:
         write_json(json_file, results)
+    if keep:
+        print(f'Engine auto takes this from {agreement.keep_results(results, data)}.')
 
 
 @bench.command('chart')

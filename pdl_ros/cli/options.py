@@ -22,7 +22,9 @@ Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')]
 Scales = Annotated[
     str, typer.Option(help='Average over these scales, such as 0.5,1,2; paper: its seven.')
 ]
-EngineName = Annotated[str, typer.Option(help='auto, torch, onnx or tensorrt.')]
+EngineName = Annotated[
+    str, typer.Option(help='auto, torch, openvino, onnxruntime, onnx or tensorrt.')
+]
 Precision = Annotated[str, typer.Option(help='auto, fp32, bf16, fp16 or int8.')]
 Flip = Annotated[bool, typer.Option(help='Average with the mirror image.')]
 Data = Annotated[

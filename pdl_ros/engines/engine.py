@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from pdl_ros.errors import require
 from pdl_ros.network.heads import HeadOutputs
 
-ENGINES = ('auto', 'torch', 'onnx', 'tensorrt')
+ENGINES = ('auto', 'torch', 'openvino', 'onnxruntime', 'onnx', 'tensorrt')
 PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16', 'int8')
 
 
@@ -50,12 +51,14 @@ class Engine(Protocol):
 class EngineSettings:
     """How the network is to be executed.
 
-    engine: one of `ENGINES`, precision: one of `PRECISIONS`; auto is what is fastest here among
-    those that give the published label maps (docs/engines.md). fallback: when the engine cannot
-    be had, warn and run on PyTorch instead of failing. background: run on PyTorch while a TensorRT
-    engine builds. frame_size: the (height, width) of the frames that are expected: a TensorRT
+    engine: one of `ENGINES`, onnx being openvino on a CPU where it is installed, else onnxruntime;
+    precision: one of `PRECISIONS`; auto is what is fastest here among those that give the published
+    label maps (docs/engines.md). fallback: when the engine cannot be had, warn and run on PyTorch
+    instead of failing. background: run on PyTorch while a TensorRT engine builds. frame_size: the
+    (height, width) of the frames that are expected, None: the variant's usual ones; a TensorRT
     engine that was exported for their size alone is taken before the one for all sizes. batch: its
-    most images at a time.
+    most images at a time. checkpoint: the file of the weights, beside which lie its network in int8
+    and what was measured of engines.
     """
 
     engine: str = 'auto'
@@ -64,6 +67,7 @@ class EngineSettings:
     background: bool = False
     frame_size: tuple[int, int] | None = None
     batch: int = 1
+    checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
         for what, value, choices in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdl_ros.engines.onnx_export import OUTPUTS, export_onnx
+from pdl_ros.engines.exported import fp32_model
+from pdl_ros.engines.onnx_export import OUTPUTS
 from pdl_ros.errors import require, require_package
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import STRIDE, PanopticDeepLab
@@ -24,10 +24,11 @@ Run = Callable[[Tensor], Sequence[Tensor]]
 
 
 class OnnxEngine:
-    """An `Engine` (which see): OpenVINO on a CPU where it is installed, else ONNX Runtime.
+    """An `Engine` (which see) of OpenVINO or ONNX Runtime.
 
-    On a CPU OpenVINO is the faster one, and alone has bf16 (docs/engines.md). The runtime takes as
-    many threads as PyTorch has when the engine is made.
+    runtime: openvino, onnxruntime, or None: OpenVINO on a CPU where it is installed, else ONNX
+    Runtime. On a CPU OpenVINO is the faster one, and alone has bf16 (docs/engines.md). The runtime
+    takes as many threads as PyTorch has when the engine is made.
     """
 
     def __init__(
@@ -36,21 +37,25 @@ class OnnxEngine:
         variant: Variant,
         device: torch.device,
         precision: str = 'auto',
+        runtime: str | None = None,
     ) -> None:
-        self.device = device
-        openvino = device.type == 'cpu' and find_spec('openvino') is not None
-        runtime = 'OpenVINO' if openvino else 'ONNX Runtime'
+        self.device, self.name = device, runtime or installed_runtime(device)
+        openvino = self.name == 'openvino'
+        if openvino:
+            require_package('openvino', 'openvino')
+            require(
+                device.type == 'cpu',
+                f'Engine openvino runs on the CPU, and the device is {device}; use engine torch or '
+                'tensorrt, or device cpu.',
+            )
         choices = _openvino_precisions() if openvino else ('fp32',)
-        self.name = f'onnx ({runtime})'
         self.precision = choices[0] if precision == 'auto' else precision
         require(
             self.precision in choices,
-            f'Engine onnx has no precision {precision!r} with {runtime} on this {device.type}; '
+            f'Engine {self.name} has no precision {precision!r} on this {device.type}; '
             f'use {" or ".join(choices)}, or another engine.',
         )
-        buffer = io.BytesIO()
-        export_onnx(network, variant, buffer)
-        model = buffer.getvalue()
+        model = fp32_model(network, variant)
         if openvino:
             self._run = _run_openvino(model, self.precision)
         elif device.type == 'cpu':
@@ -68,13 +73,19 @@ class OnnxEngine:
         del self._run
 
 
-def cpu_precisions() -> tuple[str, ...]:
-    """Return what this engine computes in on this processor; empty where its packages are not."""
-    if find_spec('onnx') is None:
+def installed_runtime(device: torch.device) -> str:
+    """Return what engine onnx is on a device."""
+    there = device.type == 'cpu' and find_spec('openvino') is not None
+    return 'openvino' if there else 'onnxruntime'
+
+
+def cpu_precisions(runtime: str) -> tuple[str, ...]:
+    """Return what a runtime computes a network of fp32 weights in on this processor; empty where
+    its packages are not.
+    """
+    if find_spec('onnx') is None or find_spec(runtime) is None:
         return ()
-    if find_spec('openvino') is not None:
-        return _openvino_precisions()
-    return ('fp32',) if find_spec('onnxruntime') is not None else ()
+    return _openvino_precisions() if runtime == 'openvino' else ('fp32',)
 
 
 def cpu_session(model: bytes | Path, optimised: bool = True) -> Any:
@@ -151,10 +162,7 @@ def _openvino_precisions() -> tuple[str, ...]:
 
     bf16 takes half the time, but moves 0.8 % of the demo network's panoptic pixels.
     """
-    import openvino
-
-    capabilities = openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-    return ('fp32', 'bf16') if 'BF16' in capabilities and has_bf16() else ('fp32',)
+    return ('fp32', 'bf16') if has_bf16() else ('fp32',)
 
 
 def _run_openvino(model: bytes, precision: str) -> Run:

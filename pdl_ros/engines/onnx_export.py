@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.onnx.operators import shape_as_tensor
 
 from pdl_ros import __version__
 from pdl_ros.errors import require_package
@@ -120,6 +119,8 @@ class _ASPP(ASPP):
     """
 
     def _image_pool(self, x: Tensor) -> Tensor:
+        from torch.onnx.operators import shape_as_tensor  # the exporter: half a second to import
+
         window = self.settings.pool_window
         if window is None:
             return F.adaptive_avg_pool2d(x, 1)

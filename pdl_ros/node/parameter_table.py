@@ -46,12 +46,15 @@ TABLE = (
     ),
     Parameter('device', 'auto', 'auto (CUDA where there is one), cpu, cuda or cuda:N.'),
     Parameter(
-        'engine', 'auto', 'What runs the network; auto is torch (docs/engines.md).', choices=ENGINES
+        'engine',
+        'auto',
+        'What runs the network; auto takes what is fastest here, timed at the first configure.',
+        choices=ENGINES,
     ),
     Parameter(
         'precision',
         'auto',
-        "Numbers that the network computes with; auto is the engine's best for this device.",
+        'Numbers that the network computes with; auto: the fastest that keep the labels of fp32.',
         choices=PRECISIONS,
     ),
     Parameter(
@@ -67,7 +70,8 @@ TABLE = (
     Parameter(
         'warm_up_size',
         '640x480',
-        'WxH of the frames that are expected: the network runs on empty ones in configure.',
+        'WxH of the frames that are expected: engines are timed, and the network runs on empty '
+        'ones, at that size in configure.',
     ),
     Parameter('autostart', True, 'Configure and activate at the start, without a manager.'),
     Parameter(

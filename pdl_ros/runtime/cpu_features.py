@@ -1,24 +1,82 @@
-"""What instructions this processor has, as far as the engines may use them."""
+"""Which processor this is, and what instructions it has, as far as the engines may use them."""
 
 from __future__ import annotations
 
 import os
+import platform
+from functools import lru_cache
+from pathlib import Path
 
-import torch
+# What a set adds to those before it, by LLVM's names. Not every processor has all that are before.
+_X86 = {
+    'sse4': {'sse4.1'},
+    'avx': {'avx'},
+    'avx2': {'avx2', 'fma'},
+    'avx2_vnni': {'avx2', 'avxvnni'},
+    'avx512': {'avx512f', 'avx512bw', 'avx512dq', 'avx512vl'},
+    'avx512_vnni': {'avx512f', 'avx512vnni'},
+    'avx512_bf16': {'avx512f', 'avx512bf16'},
+    'amx': {'amx-tile', 'amx-int8', 'amx-bf16'},
+}
+_BF16 = ('avx512_bf16', 'amx')
+# The values that these environment variables can have; others leave everything.
+_ONEDNN = {
+    **{'SSE41': 'sse4', 'AVX': 'avx', 'AVX2': 'avx2'},
+    **{'AVX2_VNNI': 'avx2_vnni', 'AVX2_VNNI_2': 'avx2_vnni', 'AVX512_CORE': 'avx512'},
+    **{'AVX512_CORE_VNNI': 'avx512_vnni', 'AVX512_CORE_BF16': 'avx512_bf16'},
+    **{'AVX512_CORE_FP16': 'avx512_bf16', 'AVX10_1_512': 'avx512_bf16'},
+}
+_ATEN = {'DEFAULT': 'sse4', 'AVX2': 'avx2'}
+_LIMITS = {
+    'torch': (('ONEDNN_MAX_CPU_ISA', _ONEDNN), ('ATEN_CPU_CAPABILITY', _ATEN)),
+    'openvino': (('ONEDNN_MAX_CPU_ISA', _ONEDNN),),
+}
 
-_BF16_INSTRUCTIONS = ('avx512_bf16', 'amx_tile')
-_WITHOUT_BF16 = ('SSE41', 'AVX', 'AVX2', 'AVX2_VNNI', 'AVX512_CORE', 'AVX512_CORE_VNNI')
+
+def processor() -> str:
+    """Return the name of the processor."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(':')[2].strip() for line in lines if line.startswith('model name'))
+    return next(names, platform.machine())
+
+
+def instruction_set(runtime: str = 'torch') -> str:
+    """Return the widest instruction set that a runtime computes with here: avx2, avx512_vnni, amx
+    and others on x86, neon on ARM, elsewhere the machine's name.
+
+    int8 and bf16 give other numbers on other sets, as int8 products saturate without VNNI. torch
+    and openvino, which rest on oneDNN, can be kept from instructions by ONEDNN_MAX_CPU_ISA, torch
+    by ATEN_CPU_CAPABILITY too, as when a smaller processor is tried out; onnxruntime cannot.
+    """
+    machine = platform.machine().lower() or 'unknown'
+    if machine in ('aarch64', 'arm64'):
+        return 'neon'
+    has = _features()
+    names = list(_X86)
+    most = len(names)
+    for variable, values in _LIMITS.get(runtime, ()):
+        limit = values.get(os.environ.get(variable, '').upper())
+        most = most if limit is None else min(most, 1 + names.index(limit))
+    return next((name for name in reversed(names[:most]) if has >= _X86[name]), machine)
 
 
 def has_bf16() -> bool:
-    """Tell whether the CPU computes in bf16: AVX-512 BF16 or AMX. Others convert back and forth.
+    """Tell whether oneDNN computes in bf16: AVX-512 BF16 or AMX. Others convert back and forth.
 
-    oneDNN, on which PyTorch and OpenVINO rest, can be kept from instructions by the environment
-    variable ONEDNN_MAX_CPU_ISA, as when a smaller processor is tried out; OpenVINO then gives no
-    heads at all in bf16.
+    OpenVINO gives no heads at all in bf16 where ONEDNN_MAX_CPU_ISA keeps it from these.
     """
-    if os.environ.get('ONEDNN_MAX_CPU_ISA', '').upper() in _WITHOUT_BF16:
-        return False
-    # PyTorch tells since 2.6.
-    tells = (getattr(torch.cpu, f'_is_{name}_supported', None) for name in _BF16_INSTRUCTIONS)
-    return any(tell is not None and tell() for tell in tells)
+    return instruction_set('openvino') in _BF16
+
+
+@lru_cache
+def _features() -> frozenset[str]:
+    # From LLVM, which numba brings: it knows what the system allows too, as with AVX-512 and AMX.
+    import llvmlite.binding as llvm
+
+    try:
+        return frozenset(name for name, has in llvm.get_host_cpu_features().items() if has)
+    except RuntimeError:  # of machines that LLVM cannot ask
+        return frozenset()

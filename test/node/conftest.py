@@ -12,6 +12,7 @@ import rclpy
 import torch
 from rclpy.context import Context
 
+from pdl_ros.engines import EngineSettings
 from pdl_ros.network import checkpoints
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import get_variant
@@ -40,13 +41,19 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='session')
 def segmenter(weights: Path) -> Segmenter:
     """The pipeline called directly, with the threads that the node has."""
-    return Segmenter.load(weights, 'cpu')
+    return Segmenter.load(weights, 'cpu', engine=EngineSettings('torch'))
 
 
 @pytest.fixture(scope='session')
 def parameters(weights: Path) -> dict[str, Any]:
     """The node's parameters; reliable, so that a test never waits for a frame that DDS lost."""
-    return {'variant': VARIANT, 'weights': weights, 'device': 'cpu', 'image_qos': 'reliable'}
+    return {
+        'variant': VARIANT,
+        'weights': weights,
+        'device': 'cpu',
+        'engine': 'torch',  # pixels are compared with those of `segmenter`
+        'image_qos': 'reliable',
+    }
 
 
 @pytest.fixture

@@ -74,30 +74,56 @@ def test_an_engine_is_timed_stage_by_stage_with_every_frame_counted(engine, caps
     assert case['frames'] == 4
     results = {'size': [64, 96], 'cases': [{**case, 'times_published': None}]}
     engines.print_results(
-        {**results, 'device': 'b', 'processor': 'a', 'threads': 1, 'load_average': 0.5}
+        {**results, 'device': 'b', 'processor': 'a', 'instruction_set': 'avx2', 'threads': 1}
+        | {'load_average': 0.5}
     )
     assert 'scene_tiny' in capsys.readouterr().out
 
 
 def test_an_engine_that_is_not_known_is_refused_before_anything_is_timed():
-    with pytest.raises(PdlError, match='torch fp32 or torch bf16'):
+    with pytest.raises(PdlError, match='auto or torch fp32 or torch bf16'):
         engines.bench_engines(['scene_tiny'], 64, 96, 1, ['cuda'])
 
 
-def test_what_a_processor_lacks_is_left_out_of_the_benchmarks_with_a_word(monkeypatch, capsys):
-    for name in ('avx512_bf16', 'amx_tile'):
-        monkeypatch.setattr(torch.cpu, f'_is_{name}_supported', lambda: False, raising=False)
-    monkeypatch.setattr(machine, 'cpu_precisions', lambda: ('fp32',))
-    possible = machine.possible_engines(engines.ENGINES)
-    assert possible == [engines.PUBLISHED, 'torch fp32', 'onnx fp32']
-    assert 'torch bf16, onnx bf16' in capsys.readouterr().err
+def test_what_a_machine_lacks_is_a_row_that_says_why_and_the_others_are_timed(monkeypatch, capsys):
+    monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', 'AVX2')
+    monkeypatch.setattr(machine, 'instruction_set', lambda runtime: 'avx2')
+    monkeypatch.setattr(machine, 'find_spec', lambda name: None if name == 'openvino' else name)
+    row = {'rows': [[1.0, 2.0, 3.0, 4.0, 10.0]], 'first_ms': 1.0, 'overlapped': None}
+
+    def timed(module, variant, engine, *how):
+        if engine == 'onnxruntime int8':
+            raise PdlError('No int8 network.')
+        isa = 'amx' if engine == 'onnxruntime fp32' else engines.instruction_set()
+        runs = 'onnxruntime fp32' if engine == 'auto' else engine
+        return {**row, 'runs': runs, 'instruction_set': isa}
+
+    monkeypatch.setattr(engines, 'in_own_process', timed)
+    results = engines.bench_engines(['scene_tiny'], 64, 96, 1)
+    cases = {case['engine']: case for case in results['cases']}
+    assert list(cases) == list(engines.ENGINES)
+    whys = {name: case['why_not'] for name, case in cases.items() if 'why_not' in case}
+    assert whys == {
+        'torch bf16': 'no bf16 instructions in avx2',
+        **dict.fromkeys(('openvino fp32', 'openvino bf16', 'openvino int8'), 'no package openvino'),
+        'onnxruntime int8': 'No int8 network.',
+    }
+    assert cases['auto']['runs'] == 'onnxruntime fp32'
+    engines.print_results(json.loads(json.dumps(results)))
+    printed = capsys.readouterr().out
+    assert 'torch bf16: not timed: no bf16 instructions in avx2' in printed
+    assert 'auto = onnxruntime fp32' in printed and 'onnxruntime fp32 (amx)' in printed
+    # What is asked for by name is tried.
+    (case,) = engines.bench_engines(['scene_tiny'], 64, 96, 1, ['openvino bf16'])['cases']
+    assert case['total_ms'] == [10.0, 10.0]
 
 
 def test_every_engine_that_is_benchmarked_by_itself_opens_on_this_machine():
-    for engine in machine.possible_engines(engines.ENGINES)[1:]:
-        name, precision = engine.split()
-        made = Segmenter.load('scene_tiny', 'cpu', engine=EngineSettings(name, precision))
-        assert made.engine.precision == precision
+    for engine in machine.possible_engines(engines.ENGINES):
+        name, _, precision = engine.partition(' ')
+        if precision in ('fp32', 'bf16'):  # int8 needs a file
+            made = Segmenter.load('scene_tiny', 'cpu', engine=EngineSettings(name, precision))
+            assert (made.engine.name, made.engine.precision) == (name, precision)
 
 
 def test_the_command_line_lists_the_benchmarks():

@@ -21,15 +21,15 @@ def opened(**settings):
     return open_engine(network_of(), get_variant('scene_tiny'), CPU, EngineSettings(**settings))
 
 
-def test_auto_is_pytorch_in_the_precision_that_suits_the_processor():
+def test_with_nothing_else_installed_auto_is_pytorch_in_the_precision_of_the_processor():
     engine = opened()
     assert (engine.name, engine.precision, engine.device) == ('torch', auto_precision(CPU), CPU)
 
 
-@pytest.mark.parametrize('name', ['torch', 'onnx'])
+@pytest.mark.parametrize('name', ['torch', 'openvino', 'onnxruntime', 'onnx'])
 def test_every_engine_of_a_cpu_gives_the_heads_of_the_network(name):
-    if name == 'onnx':
-        pytest.importorskip('onnxruntime')
+    if name != 'torch':
+        pytest.importorskip('onnxruntime' if name == 'onnx' else name, reason=f'needs {name}')
     images = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         expected = network_of()(images)
@@ -55,7 +55,7 @@ def test_with_fallback_the_robot_drives_on_pytorch_and_is_told_why(caplog):
     assert record.getMessage().endswith('Running on PyTorch instead.')
 
 
-@pytest.mark.parametrize('wrong', [{'engine': 'openvino'}, {'precision': 'fp8'}])
+@pytest.mark.parametrize('wrong', [{'engine': 'caffe'}, {'precision': 'fp8'}])
 def test_a_name_that_does_not_exist_is_answered_with_those_that_do(wrong):
     with pytest.raises(PdlError, match=r'(torch|fp32) or'):
         EngineSettings(**wrong)

@@ -19,6 +19,7 @@ from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.layers import SamePadConv2d
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import get_variant
+from pdl_ros.runtime import cpu_features
 
 CPU = torch.device('cpu')
 STREETS = 'camvid_efficientnet_lite0'
@@ -201,11 +202,9 @@ def test_a_precision_that_a_cpu_has_not_is_refused_in_a_sentence(precision):
 
 def test_auto_takes_bf16_only_where_the_processor_has_instructions_for_it(monkeypatch):
     assert auto_precision(torch.device('cuda')) == 'fp16'
-    monkeypatch.setattr(torch.cpu, '_is_amx_tile_supported', lambda: False, raising=False)
-    for has, limit in ((True, ''), (False, ''), (True, 'AVX512_CORE_BF16'), (True, 'avx2')):
-        monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', limit)
-        monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: has, raising=False)  # noqa: B023
-        assert auto_precision(CPU) == ('bf16' if has and limit != 'avx2' else 'fp32')
+    for isa in ('neon', 'avx2', 'avx512_vnni', 'avx512_bf16', 'amx'):
+        monkeypatch.setattr(cpu_features, 'instruction_set', lambda runtime, isa=isa: isa)
+        assert auto_precision(CPU) == ('bf16' if isa in ('avx512_bf16', 'amx') else 'fp32')
 
 
 # --- what makes it fast; how fast is told by `pdl_ros bench engines` ----------------------------

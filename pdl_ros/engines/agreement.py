@@ -1,0 +1,135 @@
+"""How far engines and precisions are from plain PyTorch in fp32, measured once and kept beside the
+weights, in NAME.engines.json for NAME.safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pdl_ros.engines.engine import PRECISIONS
+from pdl_ros.errors import PdlError, os_error_reason, require
+from pdl_ros.runtime.cpu_features import has_bf16, instruction_set
+from pdl_ros.runtime.files import write_json
+
+LEAST_EQUAL_PIXELS = 0.995
+MOST_PQ_LOST = 0.3  # points
+_LARGEST = 1 << 20  # bytes of a file
+_LOG = logging.getLogger('pdl_ros.engines')
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What one way to run a network was seen to give on one instruction set.
+
+    engine: torch, openvino or onnxruntime. isa: as `instruction_set` names it. equal_pixels: the
+    mean share, 0 to 1, of panoptic pixels that are plain PyTorch's in fp32. pq_difference: points
+    of PQ that it has more.
+    """
+
+    engine: str
+    precision: str
+    isa: str
+    equal_pixels: float
+    pq_difference: float
+
+    def __post_init__(self) -> None:
+        texts = (self.engine, self.precision, self.isa)
+        require(
+            all(isinstance(text, str) and len(text) <= 40 for text in texts)
+            and self.precision in PRECISIONS
+            and _is_within(self.equal_pixels, 0, 1)
+            and _is_within(self.pq_difference, -100, 100),
+            'holds a row that is none',
+        )
+
+    @property
+    def meets_mark(self) -> bool:
+        """Tell whether it may stand for fp32."""
+        return self.equal_pixels >= LEAST_EQUAL_PIXELS and self.pq_difference >= -MOST_PQ_LOST
+
+
+def disagreement(engine: str, precision: str, rows: Iterable[Agreement]) -> str:
+    """Return why a way to run a network on this CPU may not stand for fp32; empty where it may.
+
+    fp32 may always; others if they were measured on this instruction set and met the mark. torch's
+    bf16 needs no measurement on processors that have instructions for it.
+    """
+    if precision == 'fp32':
+        return ''
+    isa = instruction_set(engine)
+    for row in rows:
+        if (row.engine, row.precision, row.isa) == (engine, precision, isa):
+            if row.meets_mark:
+                return ''
+            return f'{100 * row.equal_pixels:.2f} % equal pixels, {row.pq_difference:+.2f} PQ'
+    if (engine, precision) == ('torch', 'bf16') and has_bf16():
+        return ''
+    return f'not measured on {isa}'
+
+
+def agreement_file(checkpoint: Path) -> Path:
+    """Return where the agreement of a checkpoint's engines is kept."""
+    return checkpoint.with_suffix('.engines.json')
+
+
+def read_agreement(checkpoint: Path | None, weights: str) -> tuple[Agreement, ...]:
+    """Return what was measured of a checkpoint's engines.
+
+    `weights`: the digest of the network's (`weights_digest`); what was measured with others is not
+    used. A file that is damaged or of other weights is as none, with a warning.
+    """
+    if checkpoint is None:
+        return ()
+    path = agreement_file(checkpoint)
+    try:
+        found = _read(path)
+        require(found['weights'] == weights, 'is about other weights')
+        return tuple(Agreement(**row) for row in found['rows'])
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        problem = f'cannot be read ({os_error_reason(error)})'
+    except PdlError as error:
+        problem = str(error)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        problem = 'is damaged'
+    _LOG.warning(
+        '%s %s and is not used; pdl_ros bench agreement --keep writes it anew.', path, problem
+    )
+    return ()
+
+
+def keep_agreement(checkpoint: Path, weights: str, frames: str, rows: Iterable[Agreement]) -> Path:
+    """Write what was measured beside a checkpoint, and return the file.
+
+    What it held of the same weights and `frames` (in words: which, and how many) stays, as of other
+    processors, unless it was measured again.
+    """
+    path, kept = agreement_file(checkpoint), {}
+    if path.exists():
+        for row in read_agreement(checkpoint, weights):
+            if _read(path).get('frames') == frames:
+                kept[row.engine, row.precision, row.isa] = row
+    kept |= {(row.engine, row.precision, row.isa): row for row in rows}
+    lines = [asdict(row) for _, row in sorted(kept.items())]
+    write_json(path, {'weights': weights, 'frames': frames, 'rows': lines})
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with path.open('rb') as file:
+        text = file.read(_LARGEST + 1)
+    require(len(text) <= _LARGEST, 'is too large')
+    found = json.loads(text)
+    require(isinstance(found, dict) and isinstance(found.get('rows'), list), 'is damaged')
+    return found
+
+
+def _is_within(value: Any, least: float, most: float) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and least <= value <= most
