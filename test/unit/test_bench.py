@@ -92,7 +92,7 @@ def test_an_engine_that_is_not_known_is_refused_before_anything_is_timed():
 
 def test_what_a_machine_lacks_is_a_row_that_says_why_and_the_others_are_timed(monkeypatch, capsys):
     monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', 'AVX2')
-    monkeypatch.setattr(machine, 'instruction_set', lambda runtime: 'avx2')
+    monkeypatch.setattr(machine, 'instruction_set', lambda runtime='torch': 'avx2')
     monkeypatch.setattr(machine, 'find_spec', lambda name: None if name == 'openvino' else name)
     row = {'rows': [[1.0, 2.0, 3.0, 4.0, 10.0]], 'first_ms': 1.0, 'overlapped': None}
 
@@ -193,7 +193,7 @@ def test_a_chart_of_something_else_is_refused_in_one_sentence(text, tmp_path):
 def test_an_untrained_network_is_timed_on_a_street_with_instances(monkeypatch):
     variant, fused = get_variant('scene_tiny'), []
     network = PanopticDeepLab(variant).eval()
-    monkeypatch.setattr(engines, '_network', lambda name: (network, variant, False))
+    monkeypatch.setattr(engines, '_network', lambda name: (network, variant, None))
     monkeypatch.setattr(
         engines,
         'fuse_as_published',
@@ -205,6 +205,6 @@ def test_an_untrained_network_is_timed_on_a_street_with_instances(monkeypatch):
 
 
 def test_a_variant_without_weights_is_timed_with_random_ones():
-    network, variant, trained = engines._network('cityscapes_mobilenet_v3_small')
-    assert (variant.name, trained) == ('cityscapes_mobilenet_v3_small', False)
+    network, variant, weights = engines._network('cityscapes_mobilenet_v3_small')
+    assert (variant.name, weights) == ('cityscapes_mobilenet_v3_small', None)
     assert network.training is False
