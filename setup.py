@@ -29,7 +29,7 @@ EXTRAS = {
         'ruff',
         "tensorrt-cu12-bindings; sys_platform == 'linux' and platform_machine == 'x86_64'",
         'torchmetrics',
-        "triton; sys_platform == 'linux' and platform_machine == 'x86_64'",
+        "triton; sys_platform == 'linux' and platform_machine in 'x86_64 aarch64'",
         'types-PyYAML',
     ],
 }

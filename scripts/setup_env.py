@@ -219,7 +219,10 @@ def set_up(environment: Environment) -> None:
 
 def check_machine(environment: Environment) -> None:
     if not environment.system and (sys.platform, platform.machine()) != ('linux', 'x86_64'):
-        raise SetupError('the ROS wheels need Linux on x86_64; elsewhere, source a ROS 2 first.')
+        raise SetupError(
+            'the ROS wheels need Linux on x86_64; elsewhere, source a ROS 2 first, or install the '
+            "part without ROS: pip install '.[openvino]' (docs/small_machines.md)."
+        )
     config = read(environment.venv / 'pyvenv.cfg')
     if config and f'version = {VERSION}.' not in config:
         raise SetupError(
@@ -290,7 +293,8 @@ def install_torch(environment: Environment, pip: list) -> None:
     if environment.system and environment.ask(find) != 'None':
         return  # the machine's own build, as on a Jetson
     cpu = environment.torch == 'cpu'
-    wanted = f'{TORCH}+cpu' if cpu and platform.machine() == 'x86_64' else TORCH
+    # Plain PyPI has the CUDA build for Linux, on ARM too; elsewhere there is no other than this.
+    wanted = f'{TORCH}+cpu' if cpu and sys.platform == 'linux' else TORCH
     command = [*pip, *(['--no-deps'] if cpu else ['-c', environment.locks[0]]), wanted]
     trouble = 'PyTorch could not be installed; check that the package index can be reached'
     try:

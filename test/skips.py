@@ -27,13 +27,14 @@ MACHINE = (
     'needs rclcpp',  # the wheels are those of Python
     'needs a checkout that was set up',
     'needs oneDNN',
+    'needs an x86_64 processor',
     'needs /dev/full',
     'needs a machine without ',  # a package that is optional, and is installed
     "needs ROS 2's own cv_bridge",
     'starts the interpreted process, which this is',
     'is for compiled kernels',
 )
-X86 = ('needs Triton', 'needs openvino', 'needs tensorrt-cu12-bindings')  # no other wheels
+X86 = ('needs tensorrt-cu12-bindings',)  # no other wheels, as the lock says
 # Data and packages that lie beside the checkout and are not part of the project.
 BESIDE = {
     SHARED / 'data': 'needs the data that is not shipped',

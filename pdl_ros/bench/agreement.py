@@ -14,6 +14,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from pdl_ros.bench.machine import describe, machine_facts
 from pdl_ros.datasets import PanopticDataset
 from pdl_ros.engines import EngineSettings, pick_device
 from pdl_ros.engines.agreement import Agreement, keep_agreement
@@ -63,7 +64,8 @@ def bench_agreement(
     """Compare engines with the plain network on every `step`-th image of a labelled data set.
 
     For each: head_error, the relative L2 error of the worst head; equal_pixels, the share of equal
-    panoptic pixels (mean and worst image); PQ, mIoU and their differences in points.
+    panoptic pixels (mean and worst image); PQ, mIoU and their differences in points. One that
+    cannot be had here says `why_not` instead.
     `calibration`: images for int8, which those that are scored should not be among.
     """
     for engine in engines:
@@ -76,10 +78,13 @@ def bench_agreement(
         return preprocess(image, network_size(image.shape[0], image.shape[1], variant))
 
     batches = (prepared(calibration[i].image) for i in _spread(len(calibration), CALIBRATION))
-    runs: dict[str, Run] = {
-        PLAIN: network,
-        **{e: _open(e, network, variant, batches) for e in engines},
-    }
+    runs: dict[str, Run] = {PLAIN: network}
+    lacking = []
+    for engine in engines:
+        try:
+            runs[engine] = _open(engine, network, variant, batches)
+        except PdlError as error:
+            lacking.append({'engine': engine, 'why_not': str(error)})
     tallies = {n: _Tally(run, PanopticEvaluator(variant.label_set)) for n, run in runs.items()}
     for index in track(range(0, len(dataset), step), 'comparing'):
         sample = dataset[index]
@@ -98,7 +103,12 @@ def bench_agreement(
     cases = [_case(name, tally) for name, tally in tallies.items()]
     for case in cases:
         case['pq_points'] = case['pq'] - cases[0]['pq']
-    return {'weights': weights, 'images': len(tallies[PLAIN].equal), 'cases': cases}
+    return {
+        **machine_facts(),
+        'weights': weights,
+        'images': len(tallies[PLAIN].equal),
+        'cases': cases + lacking,
+    }
 
 
 def print_results(results: dict[str, Any]) -> None:
@@ -108,6 +118,9 @@ def print_results(results: dict[str, Any]) -> None:
     for column in columns:
         table.add_column(column)
     for case in results['cases']:
+        if 'why_not' in case:
+            table.add_row(case['engine'], '-')
+            continue
         mean, worst = case['equal_pixels']
         table.add_row(
             case['engine'],
@@ -118,7 +131,12 @@ def print_results(results: dict[str, Any]) -> None:
             f'{case["pq_points"]:+.2f}',
             f'{case["miou"]:.2f}',
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for case in results['cases']:
+        if 'why_not' in case:
+            console.print('{engine}: not compared: {why_not}'.format(**case))
+    console.print(describe(results))
 
 
 def keep_results(results: dict[str, Any], data: Path) -> Path:
@@ -131,7 +149,7 @@ def keep_results(results: dict[str, Any], data: Path) -> Path:
     for case in results['cases']:
         engine, precision = case['engine'].split()
         runtime = installed_runtime(pick_device('cpu')) if engine == 'onnx' else engine
-        if runtime in RUNTIMES:
+        if runtime in RUNTIMES and 'why_not' not in case:
             isa, pixels = instruction_set(runtime), round(case['equal_pixels'][0], 5)
             rows.append(Agreement(runtime, precision, isa, pixels, round(case['pq_points'], 3)))
     weights = weights_digest(checkpoints.load(checkpoint)[0])

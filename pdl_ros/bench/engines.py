@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,8 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdl_ros import __version__
-from pdl_ros.bench.machine import busy_processes, device_name, in_own_process, lack_of, now
+from pdl_ros.bench.machine import (
+    busy_processes,
+    describe,
+    in_own_process,
+    lack_of,
+    machine_facts,
+    now,
+)
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import STRIDE, street_heads
 from pdl_ros.demo.cameras import open_camera
@@ -31,7 +36,7 @@ from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant, get_variant
 from pdl_ros.pipeline import Segmenter, StageTimes, default_fusion
 from pdl_ros.preprocessing import Preprocessor, network_size, padded_size
-from pdl_ros.runtime.cpu_features import instruction_set, processor
+from pdl_ros.runtime.cpu_features import instruction_set
 
 PUBLISHED = 'published'
 AUTO = 'auto'
@@ -78,13 +83,7 @@ def bench_engines(
         get_variant(variant)
         cases += _cases(variant, names, lacks, (height, width, frames, device), busy)
     return {
-        'version': __version__,
-        'processor': processor(),
-        'instruction_set': instruction_set(),
-        'device': device_name(device),
-        'threads': torch.get_num_threads(),
-        'load_average': os.getloadavg()[0],
-        'torch': torch.__version__,
+        **machine_facts(device),
         'size': [height, width],
         'busy_processes': busy,
         'cases': cases,
@@ -145,10 +144,7 @@ def print_results(results: dict[str, Any]) -> None:
     for case in results['cases']:
         if 'why_not' in case:
             console.print('{variant}, {engine}: not timed: {why_not}'.format(**case))
-    console.print(
-        '{device}; {processor}, {instruction_set}, {threads} threads, '
-        'load {load_average:.1f}'.format(**results)
-    )
+    console.print(describe(results))
 
 
 def measure(

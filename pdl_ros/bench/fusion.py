@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
-import platform
 import resource
 import sys
 from collections.abc import Callable, Sequence
@@ -18,15 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from pdl_ros import __version__
-from pdl_ros.bench.machine import copy_bandwidth, device_name, in_own_process, now
+from pdl_ros.bench.machine import (
+    copy_bandwidth,
+    describe,
+    in_own_process,
+    machine_facts,
+    now,
+)
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import noise_heads, street_heads
 from pdl_ros.fusion import FusionSettings, fuse
 from pdl_ros.fusion.graphed import GraphedFusion
 from pdl_ros.labels import LabelSet
 from pdl_ros.network.heads import HeadOutputs
-from pdl_ros.runtime.cpu_features import processor
 from pdl_ros.runtime.memory import give_freed_memory_back
 
 SIZES = ((512, 1024), (1024, 2048))
@@ -49,13 +51,7 @@ def bench_fusion(repeats: int, published: bool, device: str = 'cpu') -> dict[str
     for case in cases:
         case['roofline_ms'] = case['bytes'] / bandwidth / 1e6
     return {
-        'version': __version__,
-        'processor': processor(),
-        'device': device_name(device),
-        'threads': torch.get_num_threads(),
-        'load_average': os.getloadavg()[0],
-        'python': platform.python_version(),
-        'torch': torch.__version__,
+        **machine_facts(device),
         'numba': version('numba'),
         'bandwidth_gb_s': bandwidth,
         'cases': cases,
@@ -134,10 +130,7 @@ def print_results(results: dict[str, Any]) -> None:
         table.add_row(f'{height}×{width}', case['instances'], case['method'], *numbers)
     console = Console()
     console.print(table)
-    console.print(
-        '{device}; {processor}, {threads} threads, load {load_average:.1f}, '
-        '{bandwidth_gb_s:.1f} GB/s copied'.format(**results)
-    )
+    console.print(f'{describe(results)}, {results["bandwidth_gb_s"]:.1f} GB/s copied')
 
 
 def _method(

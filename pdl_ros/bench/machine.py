@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import subprocess
 import sys
 import time
@@ -13,10 +15,32 @@ from typing import Any
 
 import torch
 
+from pdl_ros import __version__
 from pdl_ros.engines.candidates import CPU
 from pdl_ros.engines.onnx_engine import installed_runtime
 from pdl_ros.errors import PdlError
 from pdl_ros.runtime.cpu_features import has_bf16, instruction_set, processor
+
+
+def machine_facts(device: str = 'cpu') -> dict[str, Any]:
+    """Return what every report says of the machine that its numbers are from."""
+    return {
+        'version': __version__,
+        'processor': processor(),
+        'instruction_set': instruction_set(),
+        'device': device_name(device),
+        'threads': torch.get_num_threads(),
+        'load_average': os.getloadavg()[0],
+        'python': platform.python_version(),
+        'torch': torch.__version__,
+    }
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """Return the words for a report's `machine_facts`."""
+    words = '{processor} ({instruction_set}), {threads} threads, load {load_average:.1f}'
+    device = '' if facts['device'] == facts['processor'] else '{device}; '
+    return (device + words).format(**facts)
 
 
 def possible_engines(names: Sequence[str]) -> list[str]:

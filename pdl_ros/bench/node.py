@@ -31,7 +31,7 @@ from rich.table import Table
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from pdl_ros.bench.machine import in_own_process
+from pdl_ros.bench.machine import describe, in_own_process, machine_facts
 from pdl_ros.demo.cameras import open_camera
 from pdl_ros.errors import PdlError
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
@@ -65,6 +65,7 @@ def bench_node(
     """
     words = (height, width, frames, weights, rate)
     return {
+        **machine_facts(),
         'size': [height, width],
         'weights': weights,
         'frames': frames,
@@ -111,6 +112,7 @@ def print_results(results: dict[str, Any]) -> None:
             'Nobody listening: '
             + ', '.join(f'{percent:.1f} % of a core ({name})' for name, percent in unheard)
         )
+    console.print(describe(results))
 
 
 class _Rig:

@@ -24,6 +24,7 @@ from rich.progress import track as show_progress
 from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 
+from pdl_ros.bench.machine import describe, machine_facts
 from pdl_ros.datasets import Sample
 from pdl_ros.datasets.label_folder import LabelFolder
 from pdl_ros.demo.scene import FPS, Scene
@@ -66,8 +67,9 @@ def bench_tracking(scenes: int, frames: int, camvid: Path | None, out: Path | No
         rows['CamVid val'] = score([camvid_drive(camvid)], exact=False)
     for title, part in rows.items():
         show(title, part)
+    Console().print(describe(facts := machine_facts()))
     if out is not None:
-        write_json(out, rows)
+        write_json(out, {**facts, **rows})
 
 
 def score(sequences: Iterable[list[Frame]], exact: bool) -> list[dict[str, Any]]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+_CPUINFO = Path('/proc/cpuinfo')
+_BOARD = Path('/proc/device-tree/model')
 # What a set adds to those before it, by LLVM's names. Not every processor has all that are before.
 _X86 = {
     'sse4': {'sse4.1'},
@@ -34,13 +37,14 @@ _LIMITS = {
 
 
 def processor() -> str:
-    """Return the name of the processor."""
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.partition(':')[2].strip() for line in lines if line.startswith('model name'))
-    return next(names, platform.machine())
+    """Return the name of the processor; on ARM, where Linux has none, that of the board."""
+    with suppress(OSError):
+        for line in _CPUINFO.read_text().splitlines():
+            if line.startswith('model name'):
+                return line.partition(':')[2].strip()
+    with suppress(OSError):
+        return _BOARD.read_text().strip('\0\n')
+    return platform.processor() or platform.machine()
 
 
 def instruction_set(runtime: str = 'torch') -> str:

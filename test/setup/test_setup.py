@@ -3,12 +3,14 @@
 import ast
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -122,6 +124,30 @@ def test_an_index_without_the_cpu_build_of_torch_is_explained(checkout, tmp_path
     path = tools(tmp_path / 'bin', *ALL_TOOLS)
     done = set_up(checkout, path=path, PIP_FIND_LINKS=str(wheels))
     assert_stops_with(done, 'no CPU build of PyTorch.*PIP_EXTRA_INDEX_URL.*TORCH=cuda')
+
+
+ON_ARM = (
+    'import platform, runpy, sys; platform.machine = lambda: "aarch64"; '
+    'sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")'
+)
+
+
+def test_who_has_no_wheels_of_ros_for_the_processor_is_told_what_there_is(checkout):
+    done = set_up(checkout, python=(BASE_PYTHON, '-c', ON_ARM))
+    assert_stops_with(
+        done, "source a ROS 2 first, or .* without ROS: pip install '.\\[openvino\\]'"
+    )
+
+
+@pytest.mark.parametrize(('torch', 'build'), [('cpu', '2.13.0+cpu'), ('cuda', '2.13.0')])
+def test_a_robot_on_arm_gets_the_gigabytes_of_cuda_only_when_it_asks(monkeypatch, torch, build):
+    monkeypatch.setattr('platform.machine', lambda: 'aarch64')
+    script, commands = runpy.run_path(str(ROOT / 'scripts' / 'setup_env.py')), []
+    fake = SimpleNamespace(
+        system=False, torch=torch, locks=['python.txt'], step=lambda *args: commands.append(args[1])
+    )
+    script['install_torch'](fake, ['pip', 'install'])
+    assert commands[0][-1] == f'torch=={build}'
 
 
 def test_a_sourced_ros_is_used_instead_of_the_wheels(checkout, tmp_path):

@@ -53,6 +53,19 @@ def test_real_streets_keep_their_labels_and_scores_in_half_precision(camvid):
         assert abs(case['pq_points']) < 0.3
 
 
+def test_an_engine_that_this_machine_does_not_have_says_so_and_the_others_go_on(
+    monkeypatch, capsys
+):
+    monkeypatch.setattr('pdl_ros.engines.onnx_engine.has_bf16', lambda: False)
+    scenes = SceneDataset(1, 64, 96)
+    results = bench_agreement('scene_tiny', scenes, scenes, ['onnx bf16', 'torch fp32'])
+    found = {case['engine']: case for case in results['cases']}
+    assert found['torch fp32']['equal_pixels'] == [1, 1]
+    assert "no precision 'bf16'" in found['onnx bf16']['why_not']
+    print_results(json.loads(json.dumps(results)))
+    assert 'onnx bf16: not compared: ' in capsys.readouterr().out
+
+
 def test_an_engine_that_is_not_known_is_refused_before_anything_runs():
     scenes = SceneDataset(1, 64, 96)
     with pytest.raises(PdlError, match='torch fp32 or torch bf16'):

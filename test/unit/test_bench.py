@@ -13,6 +13,7 @@ import torch
 from pdl_ros.bench import engines, machine
 from pdl_ros.bench.chart import draw_chart
 from pdl_ros.bench.fusion import measure, print_results
+from pdl_ros.bench.machine import describe, machine_facts
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import street_heads
 from pdl_ros.engines import EngineSettings
@@ -22,6 +23,7 @@ from pdl_ros.labels import LabelSet
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import get_variant
 from pdl_ros.pipeline import Segmenter
+from pdl_ros.runtime.cpu_features import instruction_set, processor
 
 CITYSCAPES = LabelSet.load('cityscapes')
 
@@ -57,10 +59,16 @@ def test_a_report_has_a_line_for_each_case_and_is_json(method, capsys):
     assert case['median_ms'] >= case['best_ms'] > 0
     assert case['bytes'] == 64 * 128 * 9 + 16 * 32 * 22 * 4
     case['roofline_ms'] = 1.0
-    results = {'cases': [case], 'device': 'b', 'processor': 'a', 'threads': 1, 'load_average': 0.5}
-    results['bandwidth_gb_s'] = 2.0
+    results = {**machine_facts(), 'cases': [case], 'bandwidth_gb_s': 2.0}
     print_results(json.loads(json.dumps(results)))
     assert '64×128' in capsys.readouterr().out
+
+
+def test_a_report_names_the_processor_and_the_instructions_that_it_was_measured_with(monkeypatch):
+    monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', 'SSE41')
+    facts = machine_facts()
+    assert facts['instruction_set'] == instruction_set()
+    assert f'{processor()} ({instruction_set()}), ' in describe(facts)
 
 
 @pytest.mark.parametrize('engine', [engines.PUBLISHED, 'torch fp32'])
@@ -73,10 +81,7 @@ def test_an_engine_is_timed_stage_by_stage_with_every_frame_counted(engine, caps
     case = engines._joined('scene_tiny', engine, [done, done])
     assert case['frames'] == 4
     results = {'size': [64, 96], 'cases': [{**case, 'times_published': None}]}
-    engines.print_results(
-        {**results, 'device': 'b', 'processor': 'a', 'instruction_set': 'avx2', 'threads': 1}
-        | {'load_average': 0.5}
-    )
+    engines.print_results({**results, **machine_facts()})
     assert 'scene_tiny' in capsys.readouterr().out
 
 
@@ -87,7 +92,7 @@ def test_an_engine_that_is_not_known_is_refused_before_anything_is_timed():
 
 def test_what_a_machine_lacks_is_a_row_that_says_why_and_the_others_are_timed(monkeypatch, capsys):
     monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', 'AVX2')
-    monkeypatch.setattr(machine, 'instruction_set', lambda runtime: 'avx2')
+    monkeypatch.setattr(machine, 'instruction_set', lambda runtime='torch': 'avx2')
     monkeypatch.setattr(machine, 'find_spec', lambda name: None if name == 'openvino' else name)
     row = {'rows': [[1.0, 2.0, 3.0, 4.0, 10.0]], 'first_ms': 1.0, 'overlapped': None}
 
@@ -188,7 +193,7 @@ def test_a_chart_of_something_else_is_refused_in_one_sentence(text, tmp_path):
 def test_an_untrained_network_is_timed_on_a_street_with_instances(monkeypatch):
     variant, fused = get_variant('scene_tiny'), []
     network = PanopticDeepLab(variant).eval()
-    monkeypatch.setattr(engines, '_network', lambda name: (network, variant, False))
+    monkeypatch.setattr(engines, '_network', lambda name: (network, variant, None))
     monkeypatch.setattr(
         engines,
         'fuse_as_published',
@@ -200,6 +205,6 @@ def test_an_untrained_network_is_timed_on_a_street_with_instances(monkeypatch):
 
 
 def test_a_variant_without_weights_is_timed_with_random_ones():
-    network, variant, trained = engines._network('cityscapes_mobilenet_v3_small')
-    assert (variant.name, trained) == ('cityscapes_mobilenet_v3_small', False)
+    network, variant, weights = engines._network('cityscapes_mobilenet_v3_small')
+    assert (variant.name, weights) == ('cityscapes_mobilenet_v3_small', None)
     assert network.training is False

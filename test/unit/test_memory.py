@@ -42,10 +42,12 @@ def test_a_large_frame_is_out_of_a_process_that_keeps_what_it_frees():
             sys.executable,
             '-c',
             """
+import os
 import numpy as np
 from pdl_ros.runtime.memory import FrameMemory, keep_freed_memory
 keep_freed_memory()
-resident = lambda: int(open('/proc/self/statm').read().split()[1]) * 4096 / 2**20
+page = os.sysconf('SC_PAGE_SIZE')
+resident = lambda: int(open('/proc/self/statm').read().split()[1]) * page / 2**20
 frames, before = FrameMemory(), resident()
 for megabytes in (1, 300, 1):
     frame, other = (np.ones(megabytes << 20, np.uint8) for _ in range(2))

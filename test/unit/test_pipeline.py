@@ -114,7 +114,7 @@ def test_the_frame_is_normalised_and_segmented_and_nothing_else(segmenter):
     frame = frame_of(160, 256)
     image = (torch.from_numpy(frame).permute(2, 0, 1)[None].float() - 127) / 128
     with torch.inference_mode():
-        heads = segmenter.engine.network(image)
+        heads = segmenter.engine(image)
     assert_same(segmenter(frame), fuse(heads, TINY.label_set, default_fusion(TINY), (160, 256)))
 
 
