@@ -188,7 +188,7 @@ def test_a_chart_of_something_else_is_refused_in_one_sentence(text, tmp_path):
 def test_an_untrained_network_is_timed_on_a_street_with_instances(monkeypatch):
     variant, fused = get_variant('scene_tiny'), []
     network = PanopticDeepLab(variant).eval()
-    monkeypatch.setattr(engines, '_network', lambda name: (network, variant, False))
+    monkeypatch.setattr(engines, '_network', lambda name: (network, variant, None))
     monkeypatch.setattr(
         engines,
         'fuse_as_published',
@@ -200,6 +200,6 @@ def test_an_untrained_network_is_timed_on_a_street_with_instances(monkeypatch):
 
 
 def test_a_variant_without_weights_is_timed_with_random_ones():
-    network, variant, trained = engines._network('cityscapes_mobilenet_v3_small')
-    assert (variant.name, trained) == ('cityscapes_mobilenet_v3_small', False)
+    network, variant, checkpoint = engines._network('cityscapes_mobilenet_v3_small')
+    assert (variant.name, checkpoint) == ('cityscapes_mobilenet_v3_small', None)
     assert network.training is False
