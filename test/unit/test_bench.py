@@ -205,6 +205,6 @@ def test_an_untrained_network_is_timed_on_a_street_with_instances(monkeypatch):
 
 
 def test_a_variant_without_weights_is_timed_with_random_ones():
-    network, variant, weights = engines._network('cityscapes_mobilenet_v3_small')
-    assert (variant.name, weights) == ('cityscapes_mobilenet_v3_small', None)
+    network, variant, checkpoint = engines._network('cityscapes_mobilenet_v3_small')
+    assert (variant.name, checkpoint) == ('cityscapes_mobilenet_v3_small', None)
     assert network.training is False

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdl_ros.engines import EngineSettings, candidates, choice
@@ -100,6 +100,7 @@ class Fake:
 # --- the trial --------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.001, 0.2), min_size=1, max_size=6))
 def test_the_fastest_is_taken_in_whatever_order_and_the_others_give_their_memory_back(times):
     bench = Bench(dict(enumerate(times)))
@@ -371,8 +372,9 @@ def test_a_frame_that_would_take_seconds_is_timed_smaller_in_its_shape():
 # --- with real engines ----------------------------------------------------------------------------
 
 
-def test_the_shipped_network_is_run_by_what_was_timed_and_keeps_its_labels(caplog):
-    pytest.importorskip('onnxruntime')
+def test_the_shipped_network_is_run_by_what_was_timed_and_keeps_its_labels(caplog, monkeypatch):
+    pytest.importorskip('onnxruntime', reason='needs onnxruntime')
+    monkeypatch.setattr(choice, 'BUDGET', 600)  # all are timed, on a busy machine too
     caplog.set_level(logging.INFO, 'pdl_ros.engines')
     expected = Segmenter.load('scene_tiny', 'cpu', engine=EngineSettings('torch', 'fp32'))(FRAME)
     ours = EngineSettings(precision='fp32', frame_size=FRAME.shape[:2])
@@ -402,6 +404,6 @@ segmenter = Segmenter.load('scene_tiny', 'cpu', engine=EngineSettings(frame_size
         timeout=120,
         check=True,
     )
-    timing, chosen = done.stderr.splitlines()
+    timing, chosen = (line for line in done.stderr.splitlines() if 'scene_tiny' in line)
     assert 'torch fp32' in timing and 'bf16' not in timing
     assert 'scene_tiny runs on ' in chosen and 'ms a frame of 96×160' in chosen
