@@ -83,6 +83,7 @@ class CudaGraphs:
                 function(*inputs)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode='thread_local'):
+        # PyTorch's own stream for recordings is made once, on the device of the first of them all.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode='thread_local'):
             outputs = function(*inputs)
         return _Recording(graph, inputs, outputs)
