@@ -13,6 +13,7 @@ from pdl_ros import __version__
 from pdl_ros.cli.bench import bench
 from pdl_ros.cli.checkpoint import checkpoint
 from pdl_ros.cli.demo import demo
+from pdl_ros.cli.doctor import doctor
 from pdl_ros.cli.evaluate import evaluate
 from pdl_ros.cli.export import export
 from pdl_ros.cli.infer import infer
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, infer, train, evaluate):
+for command in (demo, infer, train, evaluate, doctor):
     app.command()(command)
 app.add_typer(checkpoint, name='checkpoint')
 app.add_typer(bench, name='bench')

@@ -55,6 +55,11 @@ class TorchEngine:
             heads = self._graphs(images.shape, self.network, images)
         return heads
 
+    @property
+    def recorded(self) -> list[bool]:
+        """Whether the shapes that are kept could be recorded as CUDA graphs; none on a CPU."""
+        return [] if self._graphs is None else self._graphs.recorded
+
     def release(self) -> None:
         """Drop the weights and recordings."""
         if self._graphs is not None:

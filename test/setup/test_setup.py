@@ -169,10 +169,11 @@ def in_checkout(*arguments, **options):
 
 @pytest.mark.usefixtures('made_here')
 def test_a_finished_set_up_does_nothing_again_and_has_the_programs_on_path():
-    done = in_checkout('run', '--', 'bash', '-c', 'type -P panoptic_node demo_camera pdl_ros')
+    names = ['panoptic_node', 'demo_camera', 'pdl_ros', 'doctor']
+    done = in_checkout('run', '--', 'bash', '-c', f'type -P {" ".join(names)}')
     assert (done.stderr, done.returncode) == ('', 0)
     programs = [Path(line) for line in done.stdout.splitlines()]
-    assert [path.name for path in programs] == ['panoptic_node', 'demo_camera', 'pdl_ros']
+    assert [path.name for path in programs] == names
     assert all(path.is_relative_to(ROOT) for path in programs)
 
 

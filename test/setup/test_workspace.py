@@ -85,7 +85,7 @@ def test_a_workspace_builds_and_its_processes_exchange_messages(workspace, domai
     ], exchanged.stderr
 
     assert (installed / 'include' / 'pdl_ros' / 'pdl_ros' / 'masks.hpp').is_file()
-    for program in ('panoptic_node', 'pdl_ros'):
+    for program in ('panoptic_node', 'pdl_ros', 'doctor'):
         path = installed / 'lib' / 'pdl_ros' / program
         assert path.stat().st_mode & 0o111
         assert path.read_text().startswith('#!/usr/bin/env python3')
