@@ -19,6 +19,8 @@ import torch
 from hypothesis import given, settings
 
 from pdl_ros.bench.streets import noise_heads, street_heads
+from pdl_ros.doctor.gpu.fusion_check import check_fusion
+from pdl_ros.doctor.gpu.outcome import PASSED, trial_on
 from pdl_ros.fusion import FusionSettings, fuse_reference
 from pdl_ros.fusion.fuse import fuse_each
 from pdl_ros.network.heads import HeadOutputs
@@ -131,7 +133,7 @@ def check(heads: HeadOutputs, size, fusion=STREET, label_set=CITYSCAPES, valid=N
 @needs_triton
 @runs_kernels
 @settings(deadline=None, max_examples=20)
-@given(frames(), fusion_settings)
+@given(frames(), fusion_settings())
 def test_no_pixel_depends_on_the_device(frame, fusion):
     heads, size, valid = frame
     check(heads, size, replace(fusion, top_k=min(fusion.top_k, 300)), TINY, valid)
@@ -163,6 +165,13 @@ def test_heads_of_any_precision_and_memory_order_are_read_where_they_are():
     last = [h.contiguous(memory_format=torch.channels_last) for h in heads[:3]]
     check(HeadOutputs(*last, 4), (48, 80))
     check(HeadOutputs(*(h.half() for h in last), 4), (48, 80))
+
+
+@needs_triton
+@runs_kernels
+def test_the_doctor_finds_the_kernels_right():
+    outcome = check_fusion(trial_on(torch.device(DEVICE)))
+    assert outcome.state == PASSED, outcome
 
 
 @needs_triton
