@@ -19,8 +19,8 @@ _PIP = 'python3 -m pip install'
 
 
 class Package(NamedTuple):
-    """module: what is imported. use: what it is needed for. install: what pip is given. on_gpu: of no use
-    without one.
+    """module: what is imported. use: what it is needed for. install: what pip is given. on_gpu: of
+    no use without one.
     """
 
     module: str
