@@ -14,16 +14,20 @@ from typing import NamedTuple, overload
 import numpy as np
 import torch
 
-from pdl_ros.engines import EngineSettings, on_device, open_engine, pick_device
+from pdl_ros.augmentation import InferenceAugmentation
+from pdl_ros.engines import EngineSettings, on_device, pick_device
+from pdl_ros.engines.factory import open_engine
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
-from pdl_ros.fusion.averaging import InferenceAugmentation, View, average_views
+from pdl_ros.fusion.averaging import View, average_views
 from pdl_ros.fusion.graphed import GraphedFusion
 from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
+from pdl_ros.network.weight_files import find_weights
 from pdl_ros.preprocessing import Preprocessor, check_frame, network_size, padded_size
+from pdl_ros.runtime.progress import told_if_slow
 
 
 class StageTimes(NamedTuple):
@@ -62,7 +66,9 @@ class Segmenter:
         self.variant = variant
         settings = engine or EngineSettings()
         size = self.batch_key(*settings.frame_size or (variant.short_edge, variant.long_edge))
-        self.engine = open_engine(network, variant, pick_device(device), settings, size)
+        where = pick_device(device)
+        with told_if_slow(f'Preparing the network for the device {str(where)!r}'):
+            self.engine = open_engine(network, variant, where, settings, size)
         self.fusion = fusion or default_fusion(variant)
         self.augmentation: InferenceAugmentation | None = None
         self._preprocess = Preprocessor(variant, self.device)
@@ -81,8 +87,10 @@ class Segmenter:
         """Load a shipped variant by name, or a checkpoint file; `variant` asserts which one it
         holds.
         """
-        network, found = checkpoints.load(name_or_file, variant)
-        settings = replace(engine or EngineSettings(), checkpoint=checkpoints.find(name_or_file))
+        file = find_weights(name_or_file)
+        with told_if_slow(f'Loading the weights {file}'):
+            network, found = checkpoints.load(file, variant)
+        settings = replace(engine or EngineSettings(), checkpoint=file)
         return cls(network, found, device, engine=settings)
 
     @property
@@ -184,8 +192,9 @@ class Segmenter:
         """Run on an empty frame of the size that is expected, so that the first real one is not
         slowed by allocations and kernel choice.
         """
-        for _ in range(2):
-            self(np.zeros((height, width, 3), np.uint8))
+        with told_if_slow(f'Warming up on empty frames of {width}x{height}'):
+            for _ in range(2):
+                self(np.zeros((height, width, 3), np.uint8))
 
     def recover(self) -> None:
         """After a failed frame: hand back what the device's allocator keeps, so that the next one

@@ -31,6 +31,7 @@ from pdl_ros.network import checkpoints
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import STRIDE, PanopticDeepLab
 from pdl_ros.network.variants import Variant
+from pdl_ros.network.weight_files import find_weights
 from pdl_ros.pipeline import default_fusion
 from pdl_ros.preprocessing import Preprocessor, network_size
 from pdl_ros.runtime.cpu_features import instruction_set
@@ -144,7 +145,7 @@ def keep_results(results: dict[str, Any], data: Path) -> Path:
 
     data: the folder of labelled images that they are of.
     """
-    checkpoint = checkpoints.find(results['weights'])
+    checkpoint = find_weights(results['weights'])
     rows = []
     for case in results['cases']:
         engine, precision = case['engine'].split()

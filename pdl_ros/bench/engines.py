@@ -34,6 +34,7 @@ from pdl_ros.network import checkpoints
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant, get_variant
+from pdl_ros.network.weight_files import find_weights
 from pdl_ros.pipeline import Segmenter, StageTimes, default_fusion
 from pdl_ros.preprocessing import Preprocessor, network_size, padded_size
 from pdl_ros.runtime.cpu_features import instruction_set
@@ -203,7 +204,7 @@ def _row_name(case: dict[str, Any], usual: str) -> str:
 def _network(name: str) -> tuple[PanopticDeepLab, Variant, Path | None]:
     """Return a network, and the file of its weights where it was trained."""
     try:
-        return *checkpoints.load(name), checkpoints.find(name)
+        return *checkpoints.load(name), find_weights(name)
     except PdlError:
         torch.manual_seed(0)
         variant = get_variant(name)

@@ -58,16 +58,11 @@ def main() -> None:
 
 
 @app.command()
-def variants(
-    markdown: Annotated[bool, typer.Option(help='Print the table of docs/variants.md.')] = False,
-) -> None:
-    """List the model variants: published accuracy, size, cost, and where weights come from."""
-    from pdl_ros.cli.catalogue import markdown_table, print_variants
+def variants() -> None:
+    """List the model variants: published accuracy, size, and where weights come from."""
+    from pdl_ros.cli.catalogue import print_variants
 
-    if markdown:
-        print(markdown_table())
-    else:
-        print_variants()
+    print_variants()
 
 
 @app.callback(invoke_without_command=True)

@@ -7,10 +7,17 @@ from typing import Annotated
 
 import typer
 
-from pdl_ros.cli.options import JsonFile, OutFile
+from pdl_ros.cli.options import (
+    DEFAULT_VARIANT,
+    CpuOrCuda,
+    JsonFile,
+    OutFile,
+    Weights,
+    import_torch,
+    require_dataset,
+)
 from pdl_ros.runtime.files import require_writable_file, write_json
 
-BenchDevice = Annotated[str, typer.Option('--device', help='cpu, cuda or cuda:N.')]
 bench = typer.Typer(help='Time the parts beside plain versions of them.', no_args_is_help=True)
 
 
@@ -21,9 +28,10 @@ def bench_fusion(
     published: Annotated[
         bool, typer.Option(help='Also time the published algorithm: minutes, and gigabytes.')
     ] = True,
-    device: BenchDevice = 'cpu',
+    device: CpuOrCuda = 'cpu',
 ) -> None:
     """Time the fusion at 512×1024 and 1024×2048, beside the published algorithm in PyTorch."""
+    import_torch()
     from pdl_ros.bench import fusion
 
     results = fusion.bench_fusion(repeats, published, device)
@@ -42,6 +50,9 @@ def bench_tracking(
     json_file: JsonFile = None,
 ) -> None:
     """Score the tracker beside the ids as they come and plain overlap with the last frame."""
+    if camvid is not None:
+        require_dataset(str(camvid), 'val')
+    import_torch()
     from pdl_ros.bench import tracking
 
     tracking.bench_tracking(scenes, frames, camvid, json_file)
@@ -60,13 +71,18 @@ def bench_engines(
         list[str] | None, typer.Option(help="Such as 'torch bf16'; may be given several times.")
     ] = None,
     busy: Annotated[int, typer.Option(min=0, help='Processes that compute beside it.')] = 0,
-    device: BenchDevice = 'cpu',
+    device: CpuOrCuda = 'cpu',
     json_file: JsonFile = None,
 ) -> None:
     """Time each engine, stage by stage, beside the network and fusion as published."""
+    from pdl_ros.network.variants import get_variant
+
+    variants = variant or [DEFAULT_VARIANT]
+    for name in variants:
+        get_variant(name)
+    import_torch()
     from pdl_ros.bench import engines
 
-    variants = variant or ['camvid_efficientnet_lite0']
     results = engines.bench_engines(variants, height, width, frames, engine, busy, device)
     engines.print_results(results)
     if json_file is not None:
@@ -76,9 +92,7 @@ def bench_engines(
 @bench.command('agreement')
 def bench_agreement(
     data: Annotated[Path, typer.Option(help='A folder of labelled images, such as CamVid.')],
-    weights: Annotated[
-        str, typer.Option(help='A shipped variant, or a checkpoint file.')
-    ] = 'camvid_efficientnet_lite0',
+    weights: Weights = DEFAULT_VARIANT,
     step: Annotated[int, typer.Option(min=1, help='Compare on every step-th image.')] = 1,
     engine: Annotated[
         list[str] | None, typer.Option(help="Such as 'torch bf16'; may be given several times.")
@@ -89,14 +103,19 @@ def bench_agreement(
     json_file: JsonFile = None,
 ) -> None:
     """Compare engines and precisions with plain PyTorch in fp32: heads, pixels, PQ and mIoU."""
+    from pdl_ros.engines.agreement import agreement_file
+    from pdl_ros.network.weight_files import find_weights
+
+    for split in ('val', 'train'):
+        require_dataset(str(data), split)
+    if keep:
+        require_writable_file(agreement_file(find_weights(weights)))
+    import_torch()
     from pdl_ros.bench import agreement
     from pdl_ros.bench.machine import possible_engines
     from pdl_ros.datasets.label_folder import LabelFolder
-    from pdl_ros.engines.agreement import agreement_file
     from pdl_ros.network import checkpoints
 
-    if keep:
-        require_writable_file(agreement_file(checkpoints.find(weights)))
     label_set = checkpoints.load(weights)[1].label_set
     validation, training = (LabelFolder(data, split, label_set) for split in ('val', 'train'))
     engines = engine or possible_engines(agreement.ENGINES)
@@ -124,10 +143,11 @@ def bench_node(
     height: Annotated[int, typer.Option(help='Height of the frames.')] = 1024,
     width: Annotated[int, typer.Option(help='Width of the frames.')] = 2048,
     frames: Annotated[int, typer.Option(min=1, help='Frames timed in each case.')] = 20,
-    weights: Annotated[str, typer.Option(help='A shipped variant.')] = 'scene_tiny',
+    weights: Weights = 'scene_tiny',
     json_file: JsonFile = None,
 ) -> None:
     """Time what the node adds to the pipeline: messages, DDS and waiting, in real processes."""
+    import_torch()
     from pdl_ros.bench import node
 
     results = node.bench_node(height, width, frames, weights)

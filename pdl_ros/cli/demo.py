@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
-from pdl_ros.cli.options import Device, OutFolder
+from pdl_ros.cli.options import Device, OutFolder, check_weights
+
+
+def _check_weights(name: str) -> str:
+    return check_weights(name) if name else name
 
 
 def demo(
@@ -15,7 +19,11 @@ def demo(
         str, typer.Option(help='clip, scene, a video or image file, a folder or a rosbag.')
     ] = 'clip',
     weights: Annotated[
-        str, typer.Option(help='Shipped variant or checkpoint file; empty: what fits the source.')
+        str,
+        typer.Option(
+            callback=_check_weights,
+            help='Shipped variant or checkpoint file; empty: what fits the source.',
+        ),
     ] = '',
     device: Device = 'auto',
     out: Annotated[Path, OutFolder] = Path('demo_output'),

@@ -14,6 +14,7 @@ from pdl_ros.cli.options import (
     Weights,
     open_dataset,
     open_segmenter,
+    require_dataset,
 )
 
 
@@ -29,10 +30,11 @@ def evaluate(
     json_file: JsonFile = None,
 ) -> None:
     """Score a checkpoint on labelled images: PQ, SQ, RQ and mIoU."""
+    require_dataset(data, split)
+    segmenter = open_segmenter(weights, device, scales, flip, engine, precision)
     from pdl_ros.evaluation.report import print_table, write_json
     from pdl_ros.evaluation.run import evaluate as score
 
-    segmenter = open_segmenter(weights, device, scales, flip, engine, precision)
     scores = score(segmenter, open_dataset(data, split, segmenter.label_set))
     print_table(scores)
     if json_file is not None:

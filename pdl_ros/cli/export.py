@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pdl_ros.cli.options import OutFile
+from pdl_ros.cli.options import OutFile, WeightsFile, import_torch
+from pdl_ros.engines.devices import check_device_name
+from pdl_ros.errors import require, require_package
 
 export = typer.Typer(help='Write a network for other runtimes.', no_args_is_help=True)
 
 
 @export.command()
 def onnx(
-    weights: Annotated[str, typer.Argument(help='A shipped variant, or a checkpoint file.')],
+    weights: WeightsFile,
     out: Annotated[Path, OutFile],
     height: Annotated[int | None, typer.Option(min=1, help='Fixed input height.')] = None,
     width: Annotated[int | None, typer.Option(min=1, help='Fixed input width.')] = None,
@@ -23,11 +26,6 @@ def onnx(
     """Write an ONNX file of any input size, or of a fixed one, that was seen to run as PyTorch
     does.
     """
-    from pdl_ros.engines.onnx_export import OPSET
-    from pdl_ros.engines.onnx_file import write_onnx
-    from pdl_ros.errors import require
-    from pdl_ros.network import checkpoints
-
     require(out.suffix == '.onnx', f'{out} must end in .onnx.')
     require((height is None) == (width is None), 'Give both --height and --width, or neither.')
     fixed = int(batch) if batch.isdecimal() else None
@@ -35,6 +33,13 @@ def onnx(
         batch == 'dynamic' or bool(fixed),
         f'--batch is {batch!r}; it is dynamic or a number of images from 1.',
     )
+    for module in ('onnx', 'onnxslim', 'onnxruntime'):
+        require_package(module, 'export')
+    import_torch()
+    from pdl_ros.engines.onnx_export import OPSET
+    from pdl_ros.engines.onnx_file import write_onnx
+    from pdl_ros.network import checkpoints
+
     network, variant = checkpoints.load(weights)
     size = None if height is None or width is None else (height, width)
     written = write_onnx(network, variant, out, size, fixed)
@@ -47,7 +52,7 @@ def onnx(
 
 @export.command()
 def tensorrt(
-    weights: Annotated[str, typer.Argument(help='A shipped variant, or a checkpoint file.')],
+    weights: WeightsFile,
     precision: Annotated[str, typer.Option(help='fp32, fp16 or int8.')] = 'fp16',
     height: Annotated[int | None, typer.Option(min=1, help='Fixed input height.')] = None,
     width: Annotated[int | None, typer.Option(min=1, help='Fixed input width.')] = None,
@@ -56,26 +61,27 @@ def tensorrt(
         str,
         typer.Option(help='For int8: a folder of images like those to come, a video or a rosbag.'),
     ] = '',
-    device: Annotated[str, typer.Option(help='cuda or cuda:N.')] = 'cuda',
+    device: Annotated[
+        str, typer.Option(callback=check_device_name, help='cuda or cuda:N.')
+    ] = 'cuda',
 ) -> None:
     """Build the engine that the node will load, for this GPU, into the user's cache folder."""
-    from itertools import islice
-
-    from pdl_ros.engines import pick_device
-    from pdl_ros.engines.tensorrt_plans import image_shapes, open_tensorrt
-    from pdl_ros.errors import require, require_package
-    from pdl_ros.network import checkpoints
-    from pdl_ros.preprocessing import Preprocessor, network_size
     from pdl_ros.sources import open_source
 
     require((height is None) == (width is None), 'Give both --height and --width, or neither.')
     require_package('onnxruntime', 'export')
+    frames = islice(open_source(calibrate), 100) if calibrate else None
+    import_torch()
+    from pdl_ros.engines import pick_device
+    from pdl_ros.engines.tensorrt_plans import image_shapes, open_tensorrt
+    from pdl_ros.network import checkpoints
+    from pdl_ros.preprocessing import Preprocessor, network_size
+
     target = pick_device(device)
     network, variant = checkpoints.load(weights)
     images = None
-    if calibrate:
+    if frames is not None:
         prepare = Preprocessor(variant, pick_device('cpu'))
-        frames = islice(open_source(calibrate), 100)
         images = (prepare(f, network_size(f.shape[0], f.shape[1], variant)) for f in frames)
     size = None if height is None or width is None else (height, width)
     shapes = image_shapes(variant, size, batch)

@@ -18,7 +18,7 @@ from pdl_ros.cli.options import (
     Weights,
     open_segmenter,
 )
-from pdl_ros.runtime.files import atomic_write, require_writable_folder, write_json
+from pdl_ros.runtime.files import atomic_write, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pdl_ros.fusion import PanopticResult
     from pdl_ros.labels import LabelSet
     from pdl_ros.pipeline import Segmenter
+    from pdl_ros.sources import Source
 
 
 def infer(
@@ -43,14 +44,16 @@ def infer(
     """Segment files without ROS: a 16-bit panoptic PNG, an overlay and a segment list for each
     frame.
     """
-    count = infer_files(
-        source, open_segmenter(weights, device, scales, flip, engine, precision), out
-    )
+    from pdl_ros.sources import open_source
+
+    frames = open_source(source)  # before the network: it may not be there
+    segmenter = open_segmenter(weights, device, scales, flip, engine, precision)
+    count = infer_frames(frames, segmenter, out)
     print(f'{count} frames segmented into {out}/')
 
 
-def infer_files(source: str, segmenter: Segmenter, out: Path) -> int:
-    """Segment every frame of an image, video or folder; return their number.
+def infer_frames(frames: Source, segmenter: Segmenter, out: Path) -> int:
+    """Segment every frame of a source; return their number.
 
     For each frame writes ``NNNNNN_panoptic.png`` (16 bit, class × label_divisor + instance, 65535 =
     void), ``NNNNNN_overlay.png`` and ``NNNNNN.json`` with its segments.
@@ -58,11 +61,8 @@ def infer_files(source: str, segmenter: Segmenter, out: Path) -> int:
     import numpy as np
     from rich.progress import track
 
-    from pdl_ros.sources import open_source
     from pdl_ros.visualization import overlay
 
-    frames = open_source(source)
-    require_writable_folder(out)
     count = 0
     for rgb in track(frames, 'segmenting', total=frames.length):
         result = segmenter(rgb)

@@ -1,4 +1,7 @@
-"""Options that several commands share, and what they open."""
+"""Options that several commands share, and what they open.
+
+Each option checks its value itself, without PyTorch, whose import takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pdl_ros.augmentation import PAPER_SCALES, InferenceAugmentation
+from pdl_ros.engines import ENGINES, PRECISIONS, EngineSettings
+from pdl_ros.engines.devices import check_device_name
 from pdl_ros.errors import PdlError
 from pdl_ros.runtime.files import require_writable_file, require_writable_folder
+from pdl_ros.runtime.progress import told_if_slow
 
 if TYPE_CHECKING:
     from pdl_ros.datasets import PanopticDataset
@@ -17,22 +24,26 @@ if TYPE_CHECKING:
 
 DEFAULT_VARIANT = 'camvid_efficientnet_lite0'
 
-Weights = Annotated[str, typer.Option(help='Name of a shipped variant, or a checkpoint file.')]
-Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')]
-Scales = Annotated[
-    str, typer.Option(help='Average over these scales, such as 0.5,1,2; paper: its seven.')
-]
-EngineName = Annotated[
-    str, typer.Option(help='auto, torch, openvino, onnxruntime, onnx or tensorrt.')
-]
-Precision = Annotated[str, typer.Option(help='auto, fp32, bf16, fp16 or int8.')]
-Flip = Annotated[bool, typer.Option(help='Average with the mirror image.')]
-Data = Annotated[
-    str,
-    typer.Option(
-        help='Folder with images/<split>/ and panoptic/<split>/; "scene" for drawn streets.'
-    ),
-]
+
+def check_weights(name: str) -> str:
+    """Return the name; raise PdlError where there are no weights, as far as a few bytes tell."""
+    from pdl_ros.network.weight_files import container_of, find_weights
+
+    container_of(find_weights(name))
+    return name
+
+
+def _engine(name: str) -> str:
+    return EngineSettings(engine=name).engine
+
+
+def _precision(name: str) -> str:
+    return EngineSettings(precision=name).precision
+
+
+def _scales(scales: str) -> str:
+    augmentation(scales, flip=False)
+    return scales
 
 
 def _writable_file(path: Path | None) -> Path | None:
@@ -46,7 +57,37 @@ def _writable_folder(path: Path) -> Path:
     return path
 
 
-# Found impossible before the work begins.
+WeightsFile = Annotated[
+    str, typer.Argument(callback=check_weights, help='A shipped variant, or a checkpoint file.')
+]
+Weights = Annotated[
+    str,
+    typer.Option(callback=check_weights, help='Name of a shipped variant, or a checkpoint file.'),
+]
+Device = Annotated[str, typer.Option(callback=check_device_name, help='auto, cpu, cuda or cuda:N.')]
+CpuOrCuda = Annotated[
+    str, typer.Option('--device', callback=check_device_name, help='cpu, cuda or cuda:N.')
+]
+Scales = Annotated[
+    str,
+    typer.Option(
+        callback=_scales, help='Average over these scales, such as 0.5,1,2; paper: its seven.'
+    ),
+]
+EngineName = Annotated[
+    str, typer.Option(callback=_engine, help=f'{", ".join(ENGINES[:-1])} or {ENGINES[-1]}.')
+]
+Precision = Annotated[
+    str,
+    typer.Option(callback=_precision, help=f'{", ".join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.'),
+]
+Flip = Annotated[bool, typer.Option(help='Average with the mirror image.')]
+Data = Annotated[
+    str,
+    typer.Option(
+        help='Folder with images/<split>/ and panoptic/<split>/; "scene" for drawn streets.'
+    ),
+]
 OutFolder = typer.Option('--out', '-o', callback=_writable_folder, help='Folder for the results.')
 OutFile = typer.Option('--out', '-o', callback=_writable_file, help='The file to write.')
 JsonFile = Annotated[
@@ -55,24 +96,41 @@ JsonFile = Annotated[
 ]
 
 
-def open_segmenter(
-    weights: str, device: str, scales: str, flip: bool, engine: str, precision: str
-) -> Segmenter:
-    """Load a network and set its test-time augmentation."""
-    from pdl_ros.engines import EngineSettings
-    from pdl_ros.fusion.averaging import PAPER_SCALES, InferenceAugmentation
-    from pdl_ros.pipeline import Segmenter
-
+def augmentation(scales: str, flip: bool) -> InferenceAugmentation | None:
+    """Return the test-time augmentation that was asked for; None: none."""
     try:
         factors = PAPER_SCALES if scales == 'paper' else tuple(float(s) for s in scales.split(','))
     except ValueError:
         raise PdlError(
             f'--scales is {scales!r}; give numbers with commas, such as 0.5,1,2.'
         ) from None
+    return InferenceAugmentation(factors, flip) if flip or factors != (1.0,) else None
+
+
+def import_torch() -> None:
+    """Import PyTorch, and say so where that takes long; after all checks that need none."""
+    with told_if_slow('Importing PyTorch'):
+        import torch  # noqa: F401
+
+
+def open_segmenter(
+    weights: str, device: str, scales: str, flip: bool, engine: str, precision: str
+) -> Segmenter:
+    """Load a network and set its test-time augmentation."""
+    import_torch()
+    from pdl_ros.pipeline import Segmenter
+
     segmenter = Segmenter.load(weights, device, engine=EngineSettings(engine, precision))
-    if flip or factors != (1.0,):
-        segmenter.augmentation = InferenceAugmentation(factors, flip)
+    segmenter.augmentation = augmentation(scales, flip)
     return segmenter
+
+
+def require_dataset(data: str, split: str) -> None:
+    """Raise PdlError where `open_dataset` would find nothing; needs no label set."""
+    if data != 'scene':
+        from pdl_ros.datasets.label_folder import find_pairs
+
+        find_pairs(Path(data), split)
 
 
 def open_dataset(data: str, split: str, label_set: LabelSet) -> PanopticDataset:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pdl_ros import __version__
-from pdl_ros.cli.options import Data, Device, OutFolder, open_dataset
+from pdl_ros.cli.options import Data, Device, OutFolder, import_torch, open_dataset
 from pdl_ros.errors import require_package
 
 if TYPE_CHECKING:
     from pdl_ros.evaluation import Scores
+    from pdl_ros.network.variants import Variant
 
 
 def train(
@@ -37,13 +38,9 @@ def train(
     them. A run that is in the folder already is resumed.
     """
     require_package('lightning_fabric', 'train')
-    from pdl_ros.evaluation.report import print_table, write_json
-    from pdl_ros.evaluation.run import evaluate as score
     from pdl_ros.labels import LabelSet
     from pdl_ros.network.variants import get_variant
-    from pdl_ros.pipeline import Segmenter
-    from pdl_ros.training.recipes import imagenet_weights, recipe
-    from pdl_ros.training.trainer import Trainer
+    from pdl_ros.training.recipes import recipe
 
     chosen = get_variant(variant)
     if labels is not None:
@@ -54,22 +51,35 @@ def train(
         'learning_rate': learning_rate,
     }
     settings = replace(recipe(chosen), **{k: v for k, v in overrides.items() if v is not None})
-    start = {'imagenet': lambda: imagenet_weights(chosen.backbone), 'none': lambda: None}
-    trainer = Trainer(
-        chosen,
-        open_dataset(data, 'train', chosen.label_set),
-        settings,
-        out,
-        start.get(backbone_weights, lambda: Path(backbone_weights))(),
-        device,
-    )
+    start = _start(backbone_weights, chosen)
+    training, validation = (open_dataset(data, s, chosen.label_set) for s in ('train', 'val'))
+    import_torch()
+    from pdl_ros.evaluation.report import print_table, write_json
+    from pdl_ros.evaluation.run import evaluate as score
+    from pdl_ros.pipeline import Segmenter
+    from pdl_ros.training.trainer import Trainer
+
+    trainer = Trainer(chosen, training, settings, out, start, device)
     trainer.run(until)
     weights = trainer.save_weights({'commit': _commit()})
-    scores = score(Segmenter.load(weights, device), open_dataset(data, 'val', chosen.label_set))
+    scores = score(Segmenter.load(weights, device), validation)
     trainer.save_weights({'commit': _commit(), 'scores': _summary(scores)})
     print_table(scores)
     write_json(scores, out / 'scores.json', {'step': trainer.step})
     print(f'Weights: {weights}')
+
+
+def _start(backbone_weights: str, variant: Variant) -> Path | None:
+    """Return the file of weights that the encoder starts from; None: random ones."""
+    from pdl_ros.network.weight_files import container_of
+    from pdl_ros.training.recipes import imagenet_weights
+
+    if backbone_weights == 'none':
+        return None
+    if backbone_weights == 'imagenet':
+        return imagenet_weights(variant.backbone)
+    container_of(Path(backbone_weights))
+    return Path(backbone_weights)
 
 
 def _commit() -> str:

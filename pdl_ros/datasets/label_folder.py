@@ -26,21 +26,7 @@ class LabelFolder:
 
     def __init__(self, root: str | Path, split: str, label_set: LabelSet) -> None:
         self.label_set = label_set
-        images, labels = Path(root) / 'images' / split, Path(root) / 'panoptic' / split
-        for folder in (images, labels):
-            if not folder.is_dir():
-                raise PdlError(
-                    f'No folder {folder}; a data set has images/<split>/ and panoptic/<split>/.'
-                )
-        self.images = list_images(images)
-        self.labels = [labels / f'{p.stem}.png' for p in self.images]
-        missing = [p.name for p in self.labels if not p.is_file()]
-        if missing or not self.images:
-            raise PdlError(
-                f'{images} holds {len(self.images)} images; {len(missing)} of their label images '
-                'are missing '
-                f'in {labels}' + (f', the first is {missing[0]}.' if missing else '.')
-            )
+        self.images, self.labels = find_pairs(Path(root), split)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -72,3 +58,24 @@ class LabelFolder:
             f'{sentence}: {picture.name} is turned by its EXIF tag, and labels must lie as viewers '
             'show it; turn them too, or take the tag away.'
         )
+
+
+def find_pairs(root: Path, split: str) -> tuple[list[Path], list[Path]]:
+    """Return the images of a split and their label images; raise PdlError where some are not
+    there.
+    """
+    images, labels = root / 'images' / split, root / 'panoptic' / split
+    for folder in (images, labels):
+        if not folder.is_dir():
+            raise PdlError(
+                f'No folder {folder}; a data set has images/<split>/ and panoptic/<split>/.'
+            )
+    pictures = list_images(images)
+    beside = [labels / f'{p.stem}.png' for p in pictures]
+    missing = [p.name for p in beside if not p.is_file()]
+    if missing or not pictures:
+        raise PdlError(
+            f'{images} holds {len(pictures)} images; {len(missing)} of their label images are '
+            f'missing in {labels}' + (f', the first is {missing[0]}.' if missing else '.')
+        )
+    return pictures, beside

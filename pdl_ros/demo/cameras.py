@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from pdl_ros.demo.scene import FPS, Scene
 from pdl_ros.errors import PdlError
 from pdl_ros.sources import Source, open_source
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CLIP_SHOT = (137, 187)
 """The clip's shot of a street. The others, a bird's eye view and blurred close-ups, are nothing
@@ -37,6 +38,8 @@ def open_camera(name: str) -> Source:
             frames=lambda: islice(whole.frames(), start, end),
         )
     if name == 'scene':
+        from pdl_ros.demo.scene import FPS
+
         return Source(name, FPS, None, _scene_frames)
     return open_source(name)
 
@@ -55,6 +58,8 @@ def _clip() -> Path:
 
 
 def _scene_frames() -> Iterator[np.ndarray]:
+    from pdl_ros.demo.scene import Scene
+
     scene, index = Scene(SCENE_SEED), 0
     while True:
         yield scene.frame(index).image

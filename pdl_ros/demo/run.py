@@ -17,12 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from pdl_ros.demo.cameras import open_camera
-from pdl_ros.demo.contact_sheet import ContactSheet
 from pdl_ros.demo.recording import Recording
 from pdl_ros.demo.summary import Statistics, in_words
 from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
-from pdl_ros.network import checkpoints
+from pdl_ros.network.weight_files import find_weights
 from pdl_ros.runtime.files import require_writable_folder, write_json
 from pdl_ros.sources import Source
 
@@ -67,7 +66,7 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     height, width = _frame_size(source)
     fitting = _SCENE_WEIGHTS if settings.source == 'scene' else _STREET_WEIGHTS
     parameters = {
-        'weights': checkpoints.find(settings.weights or fitting).resolve(),
+        'weights': find_weights(settings.weights or fitting).resolve(),
         'device': settings.device,
         'warm_up_size': f'{width}x{height}',  # another would cost the first frame its time
         'policy': 'every_frame',  # and so a reliable subscription
@@ -75,6 +74,8 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     node_arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
     camera_arguments = [settings.source, str(rate), str(frames), '--on-demand', '--ros-args']
     require_writable_folder(settings.out)
+    from pdl_ros.demo.contact_sheet import ContactSheet  # imports PyTorch, so what is wrong is said
+
     settings.out.mkdir(parents=True, exist_ok=True)
     namespace = f'/pdl_demo_{os.getpid()}'  # another demo may run in the same domain
     statistics = Statistics()

@@ -1,8 +1,10 @@
-"""How a network is executed on a device."""
+"""How a network is executed on a device.
+
+What is imported here needs no PyTorch; `factory.open_engine` does.
+"""
 
 from pdl_ros.engines.devices import on_device, pick_device
 from pdl_ros.engines.engine import ENGINES, PRECISIONS, Engine, EngineSettings
-from pdl_ros.engines.factory import open_engine
 
 __all__ = [
     'ENGINES',
@@ -10,6 +12,5 @@ __all__ = [
     'Engine',
     'EngineSettings',
     'on_device',
-    'open_engine',
     'pick_device',
 ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from pdl_ros.errors import require
-from pdl_ros.network.heads import HeadOutputs
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pdl_ros.network.heads import HeadOutputs
 
 ENGINES = ('auto', 'torch', 'openvino', 'onnxruntime', 'onnx', 'tensorrt')
 PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16', 'int8')

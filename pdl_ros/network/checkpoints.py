@@ -26,10 +26,8 @@ from pdl_ros.network.names import (
 )
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import VARIANTS, Variant, get_variant
+from pdl_ros.network.weight_files import find_weights
 from pdl_ros.runtime.files import atomic_write
-
-SHIPPED = Path(__file__).parent.parent / 'weights'
-"""Folder of the checkpoints that come with the package, one ``<variant>.safetensors`` each."""
 
 _HEADER = 'pdl_ros'
 _PREDICTOR = 'semantic_head.predictor.'
@@ -60,25 +58,12 @@ def load(
     Returns the network in evaluation mode, float32, on the CPU, and the variant with the label set
     that the weights were trained on. `variant` and `label_set` are as in `read`.
     """
-    path = find(file)
+    path = find_weights(file)
     checkpoint = read(path, variant, label_set)
-    network = PanopticDeepLab(checkpoint.variant)
+    # Drawing random weights only to replace them takes seconds for a large network.
+    network = skeleton(checkpoint.variant)
     _fill(network, checkpoint.tensors, path)
-    return network.eval(), checkpoint.variant
-
-
-def find(file: str | Path) -> Path:
-    """Return the path of a checkpoint given as a file or as the name of a shipped variant."""
-    path = Path(file)
-    if path.is_file():
-        return path
-    shipped = SHIPPED / f'{file}.safetensors'
-    if path.name == str(file) and shipped.is_file():
-        return shipped
-    names = ', '.join(sorted(p.stem for p in SHIPPED.glob('*.safetensors'))) or 'none'
-    raise PdlError(
-        f'No weights {str(file)!r}: there is no such file, and the shipped weights are: {names}.'
-    )
+    return network, checkpoint.variant
 
 
 def read(path: Path, variant: str | None = None, label_set: LabelSet | None = None) -> Checkpoint:
@@ -261,7 +246,11 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
             f'{path} holds NaN or infinity in {bad[0]}; the file is damaged or its training '
             'diverged.'
         )
-    module.load_state_dict({key: value.float() for key, value in given.items()}, strict=False)
+    # Copies, laid out as usual: what was read may be a view of the file, or of other tensors.
+    state = {key: value.to(torch.float32, copy=True).contiguous() for key, value in given.items()}
+    counters = (key for key in module.state_dict() if key.endswith(COUNTER))
+    state |= {key: torch.zeros((), dtype=torch.int64) for key in counters}
+    module.load_state_dict(state, assign=True)
 
 
 def _misfits(module: nn.Module, tensors: Mapping[str, Tensor]) -> list[tuple[str, str]]:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pdl_ros.errors import PdlError, os_error_reason, printable
+from pdl_ros.errors import PdlError, printable
 from pdl_ros.network.names import TABLES, release_of, table_rank, unwrapped
-from pdl_ros.network.torch_files import LEGACY_MAGIC, read_torch
+from pdl_ros.network.torch_files import read_torch
 from pdl_ros.network.unpickling import (
     Placeholder,
     Unpickler,
@@ -23,6 +23,7 @@ from pdl_ros.network.unpickling import (
     as_tensor,
     kind_of,
 )
+from pdl_ros.network.weight_files import container_of
 
 _DEEPEST = 6
 
@@ -45,38 +46,10 @@ class Contents(NamedTuple):
 
 def open_weights(path: Path) -> Contents:
     """Read the tensors of a file; its first bytes tell the container, its name tells nothing."""
-    try:
-        with path.open('rb') as file:
-            start = file.read(512)
-    except OSError as error:
-        raise PdlError(f'{path} cannot be read: {os_error_reason(error)}.') from None
-    _refuse_strangers(path, start)
-    if start[8:9] == b'{':
+    container = container_of(path)
+    if container == 'safetensors':
         return _open_safetensors(path)
-    if start.startswith(b'PK\x03\x04') or LEGACY_MAGIC in start[:20]:
-        return _open_pickle(path, 'PyTorch')
-    if start[:1] == b'\x80':
-        return _open_pickle(path, 'pickle')
-    raise PdlError(
-        f'{path} is not a file of weights: it is neither safetensors nor PyTorch nor a pickle of '
-        'arrays; it may be damaged.'
-    )
-
-
-def _refuse_strangers(path: Path, start: bytes) -> None:
-    text = start.lstrip().lower()
-    if not start:
-        raise PdlError(f'{path} is empty; download it again.')
-    if start.startswith(b'version https://git-lfs'):
-        raise PdlError(
-            f'{path} is a Git LFS pointer, not the weights themselves; fetch them with: git lfs '
-            'pull.'
-        )
-    if text.startswith((b'<!doctype', b'<html', b'<?xml')):
-        raise PdlError(
-            f'{path} is a web page, not a file of weights; the download led to an error or a '
-            'confirmation page, so download it again in a browser.'
-        )
+    return _open_pickle(path, container)
 
 
 def _open_safetensors(path: Path) -> Contents:

@@ -5,7 +5,6 @@ class in it that it does not know, or runs all of it.
 from __future__ import annotations
 
 import io
-import pickle
 import struct
 import zipfile
 from typing import Any, BinaryIO
@@ -13,9 +12,6 @@ from typing import Any, BinaryIO
 import torch
 
 from pdl_ros.network.unpickling import Storage, Unpickler, UnpicklingError, storage_dtype
-
-# Before version 1.6 torch.save wrote a row of pickles, and this number as the first.
-LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)[2:]
 
 
 def read_torch(file: BinaryIO, size: int) -> tuple[Any, list[str]]:

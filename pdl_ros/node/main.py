@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
+from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
 from pdl_ros.errors import PdlError
@@ -20,6 +21,7 @@ from pdl_ros.node.ros_log import with_possible_log
 from pdl_ros.node.shared_memory import configure_shared_memory
 from pdl_ros.runtime.memory import share_one_heap
 from pdl_ros.runtime.openmp import limit_openmp_spin
+from pdl_ros.runtime.progress import told_if_slow
 
 _STOP_TIMEOUT = 0.5  # seconds for the frames under way, after Ctrl-C
 
@@ -39,8 +41,9 @@ def main(arguments: list[str] | None = None) -> None:
     except PdlError as error:
         print(f'panoptic_node: {error}', file=sys.stderr)
         _exit(2)
-    from pdl_ros.node.executor import NodeExecutor
-    from pdl_ros.node.panoptic_node import PanopticNode
+    with told_if_slow('Importing PyTorch', get_logger('panoptic_node').info):
+        from pdl_ros.node.executor import NodeExecutor
+        from pdl_ros.node.panoptic_node import PanopticNode
 
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
-from pdl_ros.bags.reader import ImageTopic, is_bag
+from pdl_ros.bags.files import is_bag
 from pdl_ros.errors import PdlError
 from pdl_ros.imaging.files import IMAGE_SUFFIXES, list_images, read_rgb
+
+if TYPE_CHECKING:
+    import numpy as np
 
 STILL_FPS = 10.0
 """Frames per second of images, and of a video that does not say."""
@@ -55,10 +56,13 @@ def open_source(source: str) -> Source:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         image = read_rgb(path)
         return Source(path.name, STILL_FPS, 1, lambda: iter([image]))
-    return _video(path, path.name)
+    return _video(path)
 
 
+# What reads bags and videos is imported where there is one.
 def _bag(path: Path, topic: str = '') -> Source:
+    from pdl_ros.bags.reader import ImageTopic
+
     images = ImageTopic.open(path, topic)
     return Source(images.topic, images.rate, images.count, lambda: iter(images))
 
@@ -70,44 +74,8 @@ def _folder(path: Path) -> Source:
     return Source(path.name or str(path), STILL_FPS, len(files), lambda: map(read_rgb, files))
 
 
-def _video(path: Path, name: str) -> Source:
-    capture = _open(path)
-    fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    readable = capture.read()[0]
-    capture.release()
-    if not readable:
-        raise PdlError(
-            f'{path} opens as a video, but its first frame cannot be read; it may be '
-            'damaged or of an unsupported codec.'
-        )
-    length = int(count) if 0 < count < 1e9 else None
-    fps = float(fps) if 0 < fps <= 1000 else STILL_FPS
-    return Source(name, fps, length, lambda: _video_frames(path, length))
+def _video(path: Path) -> Source:
+    from pdl_ros.sources.video import Video
 
-
-def _open(path: Path) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise PdlError(
-            f'{path} cannot be read as a video; it may be damaged or of an unsupported format.'
-        )
-    return capture
-
-
-def _video_frames(path: Path, length: int | None) -> Iterator[np.ndarray]:
-    """Yield the frames, then complain if far fewer came than the file promised.
-
-    Some containers only estimate their number of frames, so two or 2 % may be missing.
-    """
-    capture, count = _open(path), 0
-    try:
-        while True:
-            there, frame = capture.read()
-            if not there:
-                break
-            count += 1
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-    finally:
-        capture.release()
-    if length is not None and count < length - max(2, 0.02 * length):
-        raise PdlError(f'{path} is damaged: it ends after {count} of {length} frames.')
+    video = Video.open(path)
+    return Source(path.name, video.fps or STILL_FPS, video.length, video.frames)

@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
 from pdl_ros.datasets.record import Sample
-from pdl_ros.errors import require
+from pdl_ros.training.settings import AugmentationSettings
 
 _NO_SEGMENT = -1  # void: no data set has it as the id of a segment
-
-
-@dataclass(frozen=True)
-class AugmentationSettings:
-    """crop: (height, width) of what the network sees. scales: range of the random scale factor.
-
-    color: strength of random brightness, contrast and saturation, 0 (the paper's choice) to 1.
-    """
-
-    crop: tuple[int, int]
-    scales: tuple[float, float] = (0.5, 2.0)
-    flip: bool = True
-    color: float = 0.0
-
-    def __post_init__(self) -> None:
-        require(min(self.crop) >= 32, f'crop is {self.crop}; it must be at least 32x32.')
-        require(
-            0 < self.scales[0] <= self.scales[1],
-            f'scales is {self.scales}; both must be positive and in ascending order.',
-        )
-        require(0 <= self.color <= 1, f'color is {self.color}; it must be from 0 to 1.')
 
 
 def augment(

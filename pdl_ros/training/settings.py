@@ -6,9 +6,62 @@ import math
 from dataclasses import dataclass, field
 
 from pdl_ros.errors import require
-from pdl_ros.training.augmentation import AugmentationSettings
-from pdl_ros.training.losses import LossSettings
-from pdl_ros.training.targets import TargetSettings
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """crop: (height, width) of what the network sees. scales: range of the random scale factor.
+
+    color: strength of random brightness, contrast and saturation, 0 (the paper's choice) to 1.
+    """
+
+    crop: tuple[int, int]
+    scales: tuple[float, float] = (0.5, 2.0)
+    flip: bool = True
+    color: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(min(self.crop) >= 32, f'crop is {self.crop}; it must be at least 32x32.')
+        require(
+            0 < self.scales[0] <= self.scales[1],
+            f'scales is {self.scales}; both must be positive and in ascending order.',
+        )
+        require(0 <= self.color <= 1, f'color is {self.color}; it must be from 0 to 1.')
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """The paper's weights, and the share of hardest pixels that the bootstrapped cross entropy
+    keeps.
+    """
+
+    semantic: float = 1.0
+    center: float = 200.0
+    offset: float = 0.01
+    top_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.top_fraction <= 1,
+            f'top_fraction is {self.top_fraction}; it must be above 0 and at most 1.',
+        )
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """sigma: of the centre Gaussian, in pixels. Instances below `small_area` pixels weigh
+    `small_weight` in the semantic loss (DeeperLab's rule: 64×64, weight 3)."""
+
+    sigma: float = 8.0
+    small_area: int = 4096
+    small_weight: int = 3
+
+    def __post_init__(self) -> None:
+        require(0 < self.sigma < 1000, f'sigma is {self.sigma}; it must be positive, below 1000.')
+        require(self.small_area >= 0, f'small_area is {self.small_area}; it must not be negative.')
+        require(
+            1 <= self.small_weight <= 255, f'small_weight is {self.small_weight}; 1 to 255 fit.'
+        )
 
 
 @dataclass(frozen=True)

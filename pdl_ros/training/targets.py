@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from pdl_ros.datasets.record import Segment
-from pdl_ros.errors import require
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import SEMANTIC_VOID
+from pdl_ros.training.settings import TargetSettings
 
-
-@dataclass(frozen=True)
-class TargetSettings:
-    """sigma: of the centre Gaussian, in pixels. Instances below `small_area` pixels weigh
-    `small_weight` in the semantic loss (DeeperLab's rule: 64×64, weight 3)."""
-
-    sigma: float = 8.0
-    small_area: int = 4096
-    small_weight: int = 3
-
-    def __post_init__(self) -> None:
-        require(0 < self.sigma < 1000, f'sigma is {self.sigma}; it must be positive, below 1000.')
-        require(self.small_area >= 0, f'small_area is {self.small_area}; it must not be negative.')
-        require(
-            1 <= self.small_weight <= 255, f'small_weight is {self.small_weight}; 1 to 255 fit.'
-        )
+_PUBLISHED = TargetSettings()
 
 
 class Targets(NamedTuple):
@@ -52,7 +36,7 @@ def make_targets(
     panoptic: np.ndarray,
     segments: Sequence[Segment],
     label_set: LabelSet,
-    settings: TargetSettings = TargetSettings(),
+    settings: TargetSettings = _PUBLISHED,
 ) -> Targets:
     """Draw the targets of a (H, W) int map of segment ids; pixels in no segment are void."""
     height, width = panoptic.shape

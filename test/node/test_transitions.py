@@ -16,7 +16,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from pdl_ros.network import checkpoints
+from pdl_ros.network import weight_files
 from pdl_ros.node import panoptic_node
 from pdl_ros.pipeline import Segmenter
 
@@ -266,7 +266,7 @@ def test_without_variant_and_weights_the_street_model_is_loaded(
     with inside({**parameters, 'variant': '', 'weights': ''}, domain) as node:
         node.node.trigger_configure()
     assert asked == ['camvid_efficientnet_lite0']
-    assert checkpoints.find(asked[0]).is_file()
+    assert weight_files.find_weights(asked[0]).is_file()
 
 
 def test_the_librarys_log_is_left_to_itself_after_the_last_node(

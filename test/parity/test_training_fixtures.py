@@ -13,8 +13,9 @@ import torch
 from pdl_ros.datasets import Segment
 from pdl_ros.labels import LabelSet
 from pdl_ros.network.heads import HeadOutputs
-from pdl_ros.training.losses import LossSettings, bootstrapped_cross_entropy, panoptic_loss
-from pdl_ros.training.targets import TargetSettings, make_targets
+from pdl_ros.training.losses import bootstrapped_cross_entropy, panoptic_loss
+from pdl_ros.training.settings import LossSettings, TargetSettings
+from pdl_ros.training.targets import make_targets
 from pdl_ros.training.trainer import poly_factor
 
 from .published import DATA, relative_error

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pdl_ros.datasets import Sample, Segment
 from pdl_ros.errors import PdlError
-from pdl_ros.training.augmentation import AugmentationSettings, augment
+from pdl_ros.training.augmentation import augment
+from pdl_ros.training.settings import AugmentationSettings
 
 MEAN = (123.675, 116.28, 103.53)
 IDS = 60_000  # drawn segment ids end here; void is whatever is none of them

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelClass, LabelSet
-from pdl_ros.network import checkpoints
+from pdl_ros.network import checkpoints, weight_files
 from pdl_ros.network.backbones import make_backbone
 from pdl_ros.network.formats import open_weights
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
@@ -114,13 +114,13 @@ def test_the_own_label_set_and_notes_travel_with_the_weights(saved):
 def test_a_shipped_variant_is_found_by_name_unless_a_file_of_that_name_lies_here(
     saved, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(checkpoints, 'SHIPPED', saved.parent)
+    monkeypatch.setattr(weight_files, 'SHIPPED', saved.parent)
     monkeypatch.chdir(tmp_path)
-    assert checkpoints.find('ours') == saved
+    assert weight_files.find_weights('ours') == saved
     (tmp_path / 'ours').write_bytes(b'')
-    assert checkpoints.find('ours') == Path('ours')
+    assert weight_files.find_weights('ours') == Path('ours')
     with pytest.raises(PdlError, match=r"No weights '\.\./ours'.* shipped weights are: ours\."):
-        checkpoints.find('../ours')
+        weight_files.find_weights('../ours')
 
 
 # --- files that are not ours ----------------------------------------------------------------------

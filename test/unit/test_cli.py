@@ -19,10 +19,12 @@ import torch
 
 import pdl_ros
 from pdl_ros.cli import main
-from pdl_ros.cli.catalogue import markdown_table
+from pdl_ros.cli.catalogue import COSTS, markdown_table
 from pdl_ros.network import checkpoints
+from pdl_ros.network.cost import multiply_adds, parameter_count
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
-from pdl_ros.network.variants import get_variant
+from pdl_ros.network.variants import VARIANTS, get_variant
+from pdl_ros.preprocessing import padded_size
 
 from ..parity.published import write_checkpoint
 
@@ -211,6 +213,17 @@ def test_the_table_in_the_documents_is_the_codes() -> None:
     assert markdown_table() in documents.read_text(encoding='utf-8')
 
 
+def test_the_costs_in_the_package_are_those_of_the_networks() -> None:
+    costs = json.loads(COSTS.read_text(encoding='utf-8'))
+    assert costs.keys() == VARIANTS.keys()
+    for variant in VARIANTS.values():
+        network, cost = checkpoints.skeleton(variant), costs[variant.name]
+        assert cost['parameters'] == parameter_count(network)
+        height, width = padded_size((variant.short_edge, variant.long_edge), variant)
+        assert cost['input'] == [height, width]
+        assert cost['multiply_adds'] == multiply_adds(network, height, width)
+
+
 # --- a machine as it is ---------------------------------------------------------------------------
 
 
@@ -251,7 +264,7 @@ HOPELESS = {
     'infer': ('infer', 'picture.png', '-o', 'file'),
     'demo': ('demo', '--out', 'file'),
     'evaluate': ('evaluate', '--data', 'scene', '--json', 'file/scores.json'),
-    'import': ('checkpoint', 'import', 'a.pth', '-o', 'file/a.safetensors'),
+    'import': ('checkpoint', 'import', 'scene_tiny', '-o', 'file/a.safetensors'),
     'export': ('export', 'onnx', 'scene_tiny', '-o', 'file/a.onnx'),
     'bench fusion': ('bench', 'fusion', '--json', '/proc/here/a.json'),
     'bench engines': ('bench', 'engines', '--json', 'folder'),
@@ -344,12 +357,12 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import pdl_ros.cli
 from pdl_ros.bench import agreement, fusion
-from pdl_ros.cli import catalogue, options
+from pdl_ros.cli import catalogue, inspection, options
 from pdl_ros.engines import onnx_engine, onnx_file, tensorrt_plans
 from pdl_ros.evaluation import report, run
 from pdl_ros.sources import open_source
 from pdl_ros.training import trainer
-pdl_ros.cli.app.infer.__globals__['infer_files']
+pdl_ros.cli.app.infer.__globals__['infer_frames']
 try:
     options.open_dataset('/nowhere', 'val', None)
 except Exception as error:

@@ -7,7 +7,8 @@ import logging
 import pytest
 import torch
 
-from pdl_ros.engines import EngineSettings, open_engine
+from pdl_ros.engines import EngineSettings
+from pdl_ros.engines.factory import open_engine
 from pdl_ros.engines.torch_engine import auto_precision
 from pdl_ros.errors import PdlError
 from pdl_ros.network.variants import get_variant

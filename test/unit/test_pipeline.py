@@ -12,10 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pdl_ros.augmentation import InferenceAugmentation
 from pdl_ros.engines import pick_device
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
-from pdl_ros.fusion.averaging import InferenceAugmentation
 from pdl_ros.network import checkpoints
 from pdl_ros.network.variants import VARIANTS, get_variant
 from pdl_ros.pipeline import Segmenter, default_fusion
@@ -335,13 +335,14 @@ def test_what_is_no_rgb_frame_is_refused_in_a_sentence_and_the_next_one_is_not(s
 
 
 def test_files_hold_the_panoptic_map_and_the_segments_of_each_frame(tmp_path, segmenter):
-    from pdl_ros.cli.infer import infer_files
+    from pdl_ros.cli.infer import infer_frames
+    from pdl_ros.sources import open_source
 
     weights, image, out = tmp_path / 'w.safetensors', tmp_path / 'a.png', tmp_path / 'new' / 'out'
     checkpoints.save(network_of(TINY), TINY, weights, {})
     frame = frame_of(90, 150)
     assert cv2.imwrite(str(image), frame[..., ::-1])
-    assert infer_files(str(image), Segmenter.load(weights, 'cpu'), out) == 1
+    assert infer_frames(open_source(str(image)), Segmenter.load(weights, 'cpu'), out) == 1
     assert sorted(p.name for p in out.iterdir()) == [
         '000000.json',
         '000000_overlay.png',

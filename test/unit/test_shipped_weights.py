@@ -15,12 +15,12 @@ from pdl_ros.demo.scene import SceneDataset
 from pdl_ros.engines import EngineSettings
 from pdl_ros.evaluation import PanopticEvaluator
 from pdl_ros.evaluation.run import evaluate
-from pdl_ros.network import checkpoints
+from pdl_ros.network import checkpoints, weight_files
 from pdl_ros.network.variants import get_variant
 from pdl_ros.pipeline import Segmenter
 
 CLIP_LABELS = Path(__file__).parent / 'data' / 'clip_semantic.png'
-SHIPPED = sorted(checkpoints.SHIPPED.glob('*.safetensors'))
+SHIPPED = sorted(weight_files.SHIPPED.glob('*.safetensors'))
 
 
 def test_the_demo_needs_no_download_and_the_package_stays_small() -> None:

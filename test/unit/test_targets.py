@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pdl_ros.datasets import Segment
 from pdl_ros.errors import PdlError
-from pdl_ros.training.targets import Targets, TargetSettings, make_targets
+from pdl_ros.training.settings import TargetSettings
+from pdl_ros.training.targets import Targets, make_targets
 
 from .tiny_labels import CAR, CAR_1, CAR_2, DOG, DOG_1, LABEL_SET, ROAD, ROAD_ID, UNLABELLED
 

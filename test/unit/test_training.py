@@ -18,10 +18,8 @@ from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
 from pdl_ros.network.variants import get_variant
-from pdl_ros.training.augmentation import AugmentationSettings
-from pdl_ros.training.losses import LossSettings
 from pdl_ros.training.recipes import RECIPES, imagenet_weights, recipe
-from pdl_ros.training.targets import TargetSettings
+from pdl_ros.training.settings import AugmentationSettings, LossSettings, TargetSettings
 from pdl_ros.training.trainer import Trainer, TrainSettings, poly_factor
 
 VARIANT = get_variant('scene_tiny')
