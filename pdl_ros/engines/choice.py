@@ -187,7 +187,7 @@ def _work_per_pixel(network: PanopticDeepLab, edge: int = 128) -> float:
 
     def count(conv: nn.Module, inputs: Any, output: Tensor) -> None:
         nonlocal work
-        work += output.numel() * conv.weight[0].numel()  # type: ignore[index, union-attr, operator]
+        work += output.numel() * conv.weight[0].numel()  # type: ignore[index]
 
     hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
     try:
