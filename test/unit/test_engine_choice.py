@@ -113,6 +113,7 @@ def test_the_fastest_is_taken_in_whatever_order_and_the_others_give_their_memory
         assert seconds == pytest.approx(times[number])
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.001, 5), min_size=1, max_size=6), st.floats(0.1, 5), st.floats(0.5, 20))
 def test_the_time_is_kept_but_for_the_engine_that_was_begun_and_who_had_none_is_named(
     times, building, budget
