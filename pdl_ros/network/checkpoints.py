@@ -76,6 +76,13 @@ def find(file: str | Path) -> Path:
     if path.name == str(file) and shipped.is_file():
         return shipped
     names = ', '.join(sorted(p.stem for p in SHIPPED.glob('*.safetensors'))) or 'none'
+    if str(file) in VARIANTS:
+        url = VARIANTS[str(file)].download
+        way = f'download them from {url}' if url else f'train them with `pdl_ros train {file}`'
+        raise PdlError(
+            f'Variant {str(file)!r} comes without weights; {way} and give the file, or take '
+            f'shipped ones: {names}.'
+        )
     raise PdlError(
         f'No weights {str(file)!r}: there is no such file, and the shipped weights are: {names}.'
     )
