@@ -54,6 +54,8 @@ INSTANCES = 60  # that an untrained network is given to fuse
 _ROUNDS = 2  # every engine runs twice, in turns, so that a busy minute does not hit one alone
 
 Run = Callable[[np.ndarray], StageTimes]
+Pair = tuple[str, str]
+"""A variant, or a file of weights, and an engine."""
 
 
 def bench_engines(
@@ -91,28 +93,61 @@ def bench_engines(
     }
 
 
-def _cases(
-    variant: str, names: list[str], lacks: dict[str, str], how: tuple[object, ...], busy: int
-) -> list[dict[str, Any]]:
-    """Time the engines of these names with one variant, in turns; `lacks`: why some cannot be."""
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    whys = dict(lacks)
-    for _, name in itertools.product(range(_ROUNDS), names):
-        if name in whys:
+def in_turns(
+    pairs: list[Pair], lacks: dict[str, str], how: tuple[object, ...], busy: int = 0
+) -> tuple[dict[Pair, list[dict[str, Any]]], dict[Pair, str]]:
+    """Measure pairs of variant and engine in turns, each in processes of its own.
+
+    lacks: why some engines cannot be had. how: the further arguments of `measure`. Returns what was
+    measured of each pair, and why some were not.
+    """
+    runs: dict[Pair, list[dict[str, Any]]] = {pair: [] for pair in pairs}
+    whys = {pair: lacks[pair[1]] for pair in pairs if pair[1] in lacks}
+    for _, pair in itertools.product(range(_ROUNDS), pairs):
+        if pair in whys:
             continue
         try:
             with busy_processes(busy):
-                runs[name].append(in_own_process(__name__, variant, name, *how))
+                runs[pair].append(in_own_process(__name__, *pair, *how))
         except PdlError as error:
-            whys[name] = str(error)
-    timed = {name: _joined(variant, name, runs[name]) for name in names if name not in whys}
-    published = timed.get(PUBLISHED)
+            whys[pair] = str(error)
+    return runs, whys
+
+
+def joined(variant: str, engine: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row of one pair of variant and engine: p50 and p95 over all that was measured."""
+    rows = np.array([row for run in runs for row in run['rows']])
+    spread = np.percentile(rows, (50, 95), axis=0).T.tolist()
+    return {
+        'variant': variant,
+        'engine': engine,
+        **dict(zip([*StageTimes._fields, 'total_ms'], spread, strict=True)),
+        'first_ms': float(np.median([run['first_ms'] for run in runs])),
+        'frames_per_second': 1e3 / float(rows[:, -1].mean()),
+        'overlapped_frames_per_second': runs[0]['overlapped']
+        and max(r['overlapped'] for r in runs),
+        'frames': len(rows),
+        # What auto has chosen; others are what they are called.
+        'runs': runs[0]['runs'] if engine == AUTO else '',
+        # Where the environment limits it, not every runtime obeys.
+        'instruction_set': runs[0]['instruction_set'],
+    }
+
+
+def _cases(
+    variant: str, names: list[str], lacks: dict[str, str], how: tuple[object, ...], busy: int
+) -> list[dict[str, Any]]:
+    """Time the engines of these names with one variant; `lacks`: why some cannot be."""
+    pairs = [(variant, name) for name in names]
+    runs, whys = in_turns(pairs, lacks, how, busy)
+    timed = {pair: joined(*pair, runs[pair]) for pair in pairs if pair not in whys}
+    published = timed.get((variant, PUBLISHED))
     for case in timed.values():
         times = published['total_ms'][0] / case['total_ms'][0] if published else None
         case['times_published'] = times
     return [
-        timed.get(name) or {'variant': variant, 'engine': name, 'why_not': whys[name]}
-        for name in names
+        timed.get(pair) or {'variant': variant, 'engine': pair[1], 'why_not': whys[pair]}
+        for pair in pairs
     ]
 
 
@@ -274,25 +309,6 @@ def _published(
         return StageTimes._make([1e3 * (b - a) for a, b in itertools.pairwise(marks)])
 
     return run
-
-
-def _joined(variant: str, engine: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    rows = np.array([row for run in runs for row in run['rows']])
-    spread = np.percentile(rows, (50, 95), axis=0).T.tolist()
-    return {
-        'variant': variant,
-        'engine': engine,
-        **dict(zip([*StageTimes._fields, 'total_ms'], spread, strict=True)),
-        'first_ms': float(np.median([run['first_ms'] for run in runs])),
-        'frames_per_second': 1e3 / float(rows[:, -1].mean()),
-        'overlapped_frames_per_second': runs[0]['overlapped']
-        and max(r['overlapped'] for r in runs),
-        'frames': len(rows),
-        # What auto has chosen; others are what they are called.
-        'runs': runs[0]['runs'] if engine == AUTO else '',
-        # Where the environment limits it, not every runtime obeys.
-        'instruction_set': runs[0]['instruction_set'],
-    }
 
 
 if __name__ == '__main__':

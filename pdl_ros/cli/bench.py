@@ -89,6 +89,38 @@ def bench_engines(
         write_json(json_file, results)
 
 
+@bench.command('variants')
+def bench_variants(
+    variant: Annotated[
+        list[str] | None, typer.Option(help='One or more; random weights if need be.')
+    ] = None,
+    weights: Annotated[
+        list[Path] | None, typer.Option(help='Files of weights: their variants too.')
+    ] = None,
+    height: Annotated[int, typer.Option(help='Height of the frames.')] = 360,
+    width: Annotated[int, typer.Option(help='Width of the frames.')] = 480,
+    frames: Annotated[int, typer.Option(min=1, help='Frames timed in each of two rounds.')] = 20,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="Such as 'openvino int8'; may be given several times.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help='Folder of labelled images: also score what has weights.')
+    ] = None,
+    split: str = 'val',
+    json_file: JsonFile = None,
+) -> None:
+    """Count, time and score variants beside each other: multiply-adds, milliseconds, PQ, mIoU."""
+    from pdl_ros.bench import variants
+    from pdl_ros.cli.options import open_dataset
+
+    names = [*(variant or ()), *map(str, weights or ())] or list(variants.SMALL_MACHINES)
+    dataset = open_dataset(data, split, variants.variant_of(names[0]).label_set) if data else None
+    results = variants.bench_variants(names, height, width, frames, engine, dataset)
+    variants.print_results(results)
+    if json_file is not None:
+        write_json(json_file, results)
+
+
 @bench.command('agreement')
 def bench_agreement(
     data: Annotated[Path, typer.Option(help='A folder of labelled images, such as CamVid.')],

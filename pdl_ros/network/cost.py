@@ -19,7 +19,16 @@ def multiply_adds(network: PanopticDeepLab, height: int, width: int) -> int:
     `network` is a `checkpoints.skeleton`: nothing is computed. The upsampling of the heads to the
     input size and the fusion are not counted.
     """
+    return sum(multiply_adds_by_part(network, height, width).values())
+
+
+def multiply_adds_by_part(network: PanopticDeepLab, height: int, width: int) -> dict[str, int]:
+    """Count as `multiply_adds` does, by part: encoder, decoders with their ASPP, heads."""
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
         network(torch.empty(1, 3, height, width, device='meta'))
-    return counter.get_total_flops() // 2
+    counted = counter.get_flop_counts()
+    root = type(network).__name__
+    return {
+        name: sum(counted[f'{root}.{name}'].values()) // 2 for name, _ in network.named_children()
+    }

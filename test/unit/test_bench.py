@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -10,19 +11,23 @@ import cv2
 import pytest
 import torch
 
-from pdl_ros.bench import engines, machine
+from pdl_ros.bench import engines, machine, variants
 from pdl_ros.bench.chart import draw_chart
 from pdl_ros.bench.fusion import measure, print_results
 from pdl_ros.bench.machine import describe, machine_facts
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import street_heads
+from pdl_ros.demo.scene import SceneDataset
 from pdl_ros.engines import EngineSettings
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import FusionSettings, fuse
 from pdl_ros.labels import LabelSet
+from pdl_ros.network import checkpoints
+from pdl_ros.network.cost import multiply_adds
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import get_variant
 from pdl_ros.pipeline import Segmenter
+from pdl_ros.preprocessing import network_size, padded_size
 from pdl_ros.runtime.cpu_features import instruction_set, processor
 
 CITYSCAPES = LabelSet.load('cityscapes')
@@ -78,7 +83,7 @@ def test_an_engine_is_timed_stage_by_stage_with_every_frame_counted(engine, caps
     for *stages, total in done['rows']:
         assert min(stages) >= 0 and stages[1] > 0
         assert sum(stages) <= total
-    case = engines._joined('scene_tiny', engine, [done, done])
+    case = engines.joined('scene_tiny', engine, [done, done])
     assert case['frames'] == 4
     results = {'size': [64, 96], 'cases': [{**case, 'times_published': None}]}
     engines.print_results({**results, **machine_facts()})
@@ -208,3 +213,40 @@ def test_a_variant_without_weights_is_timed_with_random_ones():
     network, variant, checkpoint = engines._network('cityscapes_mobilenet_v3_small')
     assert (variant.name, checkpoint) == ('cityscapes_mobilenet_v3_small', None)
     assert network.training is False
+
+
+def test_variants_are_counted_timed_and_scored_and_a_missing_engine_costs_its_own_cell(
+    tmp_path, monkeypatch, capsys
+):
+    # In this process: starting one for each case takes seconds.
+    monkeypatch.setattr(engines, 'in_own_process', lambda _, *case: engines.measure(*case))
+    mine = str(shutil.copy(checkpoints.find('scene_tiny'), tmp_path / 'mine.safetensors'))
+    streets = SceneDataset(2, 160, 256, first_seed=10_000)
+    results = variants.bench_variants([mine], 64, 96, 1, ['torch fp32', 'torch fp16'], streets)
+    variants.print_results(json.loads(json.dumps(results)))
+    assert 'not timed. ' in capsys.readouterr().out.replace('\n', ' ')
+    (case,) = results['cases']
+    assert (case['variant'], case['weights']) == ('scene_tiny', mine)
+    assert case['multiply_adds'] == sum(case['parts'].values()) > 0
+    timed = case['engines']['torch fp32']
+    assert 0 < timed['network_ms'] < timed['total_ms']
+    assert 'why_not' in case['engines']['torch fp16']
+    assert 60 < case['pq'] < 100
+    assert 60 < case['miou'] < 100
+
+
+def test_a_variant_without_weights_is_timed_but_not_scored(monkeypatch):
+    monkeypatch.setattr(variants, 'evaluate', None)
+    asked = ['camvid_efficientnet_lite0_tiny', 'cityscapes_r52']
+    cases = variants.bench_variants(asked, 64, 96, 1, [], SceneDataset(1, 160, 256))['cases']
+    assert [case['variant'] for case in cases] == asked
+    assert all(case['weights'] == '' and 'pq' not in case for case in cases)
+
+
+def test_the_variants_for_small_machines_cost_a_third_of_the_street_network_or_less():
+    full, *small = (
+        multiply_adds(checkpoints.skeleton(v), *padded_size(network_size(360, 480, v), v))
+        for v in map(get_variant, variants.SMALL_MACHINES)
+    )
+    assert small
+    assert all(cost <= full / 3 for cost in small)
