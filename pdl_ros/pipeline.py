@@ -23,6 +23,7 @@ from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
 from pdl_ros.preprocessing import Preprocessor, check_frame, network_size, padded_size
+from pdl_ros.runtime import precompile
 
 
 class StageTimes(NamedTuple):
@@ -82,6 +83,7 @@ class Segmenter:
         """Load a shipped variant by name, or a checkpoint file; `variant` asserts which one it
         holds.
         """
+        precompile.start()
         network, found = checkpoints.load(name_or_file, variant)
         return cls(network, found, device, engine=engine)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pdl_ros.errors import PdlError
+from pdl_ros.runtime import precompile
 from pdl_ros.runtime.files import require_writable_file, require_writable_folder
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def open_segmenter(
     weights: str, device: str, scales: str, flip: bool, engine: str, precision: str
 ) -> Segmenter:
     """Load a network and set its test-time augmentation."""
+    precompile.start()
     from pdl_ros.engines import EngineSettings
     from pdl_ros.fusion.averaging import PAPER_SCALES, InferenceAugmentation
     from pdl_ros.pipeline import Segmenter
