@@ -19,6 +19,7 @@ from pdl_ros.errors import PdlError
 from pdl_ros.node.rclpy_compat import rcl_says_nothing, sentence_of
 from pdl_ros.node.ros_log import with_possible_log
 from pdl_ros.node.shared_memory import configure_shared_memory
+from pdl_ros.runtime import precompile
 from pdl_ros.runtime.memory import share_one_heap
 from pdl_ros.runtime.openmp import limit_openmp_spin
 from pdl_ros.runtime.progress import told_if_slow
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     share_one_heap()
     configure_shared_memory()
     limit_openmp_spin()
+    precompile.start()
     # Until the node is there, Ctrl-C has nothing to end but the reading of PyTorch.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
