@@ -27,6 +27,7 @@ from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
 from pdl_ros.network.weight_files import find_weights
 from pdl_ros.preprocessing import Preprocessor, check_frame, network_size, padded_size
+from pdl_ros.runtime import precompile
 from pdl_ros.runtime.progress import told_if_slow
 
 
@@ -88,6 +89,7 @@ class Segmenter:
         holds.
         """
         file = find_weights(name_or_file)
+        precompile.start()
         with told_if_slow(f'Loading the weights {file}'):
             network, found = checkpoints.load(file, variant)
         settings = replace(engine or EngineSettings(), checkpoint=file)

@@ -16,7 +16,7 @@ from scipy.spatial.distance import cdist
 
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
-from pdl_ros.runtime.compiled import compiled_inner
+from pdl_ros.runtime.compiled import compiled
 from pdl_ros.runtime.thread_pool import num_threads, parallel_for
 
 CONTOUR_COLOR = (255, 255, 255)
@@ -63,7 +63,9 @@ def overlay(
         rows = slice(start, stop)
         colors = _look_up(panoptic[rows], table)
         cv2.addWeighted(colors, alpha, rgb[rows], 1.0 - alpha, 0.0, dst=picture[rows])
-        _finish_overlay(rgb, panoptic, mask, picture, start, stop)
+        void = (panoptic[rows] == PANOPTIC_VOID).view(np.uint8)
+        cv2.copyTo(rgb[rows], void, picture[rows])
+        _draw_contours(mask, picture, start, stop)
 
     _in_strips(draw, len(rgb))
     return picture
@@ -145,7 +147,7 @@ def _in_strips(task: Callable[[int, int], None], rows: int) -> None:
     )
 
 
-@compiled_inner
+@compiled
 def _find_edges(panoptic, edge, start, stop):  # type: ignore[no-untyped-def]
     """Mark the pixels with another label beside, above or below them, 1 or 0."""
     height, width = panoptic.shape
@@ -160,7 +162,7 @@ def _find_edges(panoptic, edge, start, stop):  # type: ignore[no-untyped-def]
             out[x] |= row[x] != row[x + 1]
 
 
-@compiled_inner
+@compiled
 def _keep_things(panoptic, thing, edge, start, stop):  # type: ignore[no-untyped-def]
     """Clear the marks of pixels that belong to no thing."""
     last = len(thing) - 1
@@ -170,25 +172,20 @@ def _keep_things(panoptic, thing, edge, start, stop):  # type: ignore[no-untyped
                 edge[y, x] = thing[min(max(panoptic[y, x], 0), last)]
 
 
-@compiled_inner
-def _finish_overlay(rgb, panoptic, contour, picture, start, stop):  # type: ignore[no-untyped-def]
-    """Draw the contours, and the image where nothing was found."""
+@compiled
+def _draw_contours(contour, picture, start, stop):  # type: ignore[no-untyped-def]
     red, green, blue = CONTOUR_COLOR
-    width = panoptic.shape[1]
+    width = contour.shape[1]
     for y in range(start, stop):
         for first in range(0, width, _GLANCE):
             last = min(first + _GLANCE, width)
-            labels, marks = panoptic[y, first:last], contour[y, first:last]
-            rare = False
-            for x in range(len(labels)):
-                rare |= marks[x] | (labels[x] == PANOPTIC_VOID)
-            if rare:
-                for x in range(first, last):
-                    if contour[y, x]:
-                        picture[y, x, 0], picture[y, x, 1], picture[y, x, 2] = red, green, blue
-                    elif panoptic[y, x] == PANOPTIC_VOID:
-                        for c in range(3):
-                            picture[y, x, c] = rgb[y, x, c]
+            marks, pixels = contour[y, first:last], picture[y, first:last]
+            some = False
+            for x in range(len(marks)):
+                some |= marks[x]
+            for x in range(len(marks) if some else 0):
+                if marks[x]:
+                    pixels[x, 0], pixels[x, 1], pixels[x, 2] = red, green, blue
 
 
 def _look_up(panoptic: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -65,6 +65,17 @@ def variants() -> None:
     print_variants()
 
 
+@app.command('compile')
+def compile_kernels() -> None:
+    """Compile the CPU kernels now, as when a container or a robot is set up; else the first start
+    does.
+    """
+    from pdl_ros.runtime import precompile
+
+    if not precompile.wait():
+        raise PdlError('The CPU kernels could not be compiled and kept; the reason is above.')
+
+
 @app.callback(invoke_without_command=True)
 def _version(
     version: Annotated[bool, typer.Option('--version', help='Print the version.')] = False,

@@ -14,6 +14,7 @@ from pdl_ros.augmentation import PAPER_SCALES, InferenceAugmentation
 from pdl_ros.engines import ENGINES, PRECISIONS, EngineSettings
 from pdl_ros.engines.devices import check_device_name
 from pdl_ros.errors import PdlError
+from pdl_ros.runtime import precompile
 from pdl_ros.runtime.files import require_writable_file, require_writable_folder
 from pdl_ros.runtime.progress import told_if_slow
 
@@ -117,6 +118,7 @@ def open_segmenter(
     weights: str, device: str, scales: str, flip: bool, engine: str, precision: str
 ) -> Segmenter:
     """Load a network and set its test-time augmentation."""
+    precompile.start()
     import_torch()
     from pdl_ros.pipeline import Segmenter
 

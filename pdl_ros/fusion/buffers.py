@@ -29,22 +29,27 @@ class Tally(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Head rows in a tile; a row's slot is its parity. Channels are the C logits and the offset.
+    """Two rows of the heads, w samples wide, and at the W output columns; a row's slot is its
+    parity. Channels are the C logits and the offset; the output columns lie in S tiles.
 
-    taps: (C + 2, 2, n) usable samples; low, high: (C, 2) bounds of the logits between them.
-    stretched: (C + 2, 2, TILE_COLUMNS), at output columns. loaded: (2,) and made: (C + 2, 2), which
-    head row is held, -1: none. left, right: (TILE_COLUMNS,) uint32, the taps of a column. able:
-    (C,) list of the classes that can win.
+    taps: (C + 2, 2, w) usable samples. low, high: (2, S, C) bounds of the logits of a tile.
+    stretched: (C + 2, 2, S * TILE_COLUMNS), at output columns. held: (2, 2), which row a slot holds of the logits
+    and of the offset, -1: none. made: (C + 2, 2, S), whether a tile is stretched. first: (S,) the
+    first tap of a tile; window, last: (S,) that and the first of the last `window` taps, a power of
+    two. spans: (4, w) lowest and highest of ever more taps, twice. able: (C,) list of the classes
+    that can win.
     """
 
     taps: np.ndarray
     low: np.ndarray
     high: np.ndarray
     stretched: np.ndarray
-    loaded: np.ndarray
+    held: np.ndarray
     made: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    window: int
+    spans: np.ndarray
     able: np.ndarray
 
 
@@ -53,7 +58,7 @@ class Line(NamedTuple):
 
     best: the largest logit. label: its class. thing: that among the thing classes, -1: stuff. y, x:
     where the offset points. center: 0..K - 1, -1: none. total: the inverse sum of the softmax.
-    chances: its numerators.
+    chances: its numerators. other: room for those of a class that is no thing.
     """
 
     best: np.ndarray
@@ -64,6 +69,7 @@ class Line(NamedTuple):
     center: np.ndarray
     total: np.ndarray
     chances: np.ndarray
+    other: np.ndarray
 
 
 def empty_tallies(centers: int, things: int, workers: int) -> list[Tally]:
@@ -79,23 +85,29 @@ def empty_tallies(centers: int, things: int, workers: int) -> list[Tally]:
     return tallies
 
 
-def worker_buffers(channels: int, things: int, along: AxisView) -> tuple[Rows, Line]:
-    """Return the buffers of one worker for heads of C channels and T thing classes."""
-    first = along.lower[::TILE_COLUMNS].astype(np.int64)
-    ends = np.append(np.arange(TILE_COLUMNS, len(along.lower), TILE_COLUMNS), len(along.lower))
-    taps = int((along.upper[ends - 1] - first).max()) + 1
+def worker_buffers(channels: int, taps: int, things: int, along: AxisView) -> tuple[Rows, Line]:
+    """Return the buffers of one worker for heads of C channels, w taps wide, and T thing classes."""
+    width = len(along.lower)
+    starts = np.arange(0, width, TILE_COLUMNS)
+    first = along.lower[starts].astype(np.int64)
+    ends = along.upper[np.minimum(starts + TILE_COLUMNS, width) - 1].astype(np.int64) + 1
+    window = 1 << int((ends - first).max()).bit_length() - 1
+    tiles = len(starts)
     rows = Rows(
         taps=np.empty((channels + 2, 2, taps), np.float32),
-        low=np.empty((channels, 2), np.float32),
-        high=np.empty((channels, 2), np.float32),
-        stretched=np.empty((channels + 2, 2, TILE_COLUMNS), np.float32),
-        loaded=np.empty(2, np.int64),
-        made=np.empty((channels + 2, 2), np.int64),
-        left=np.empty(TILE_COLUMNS, np.uint32),
-        right=np.empty(TILE_COLUMNS, np.uint32),
+        low=np.empty((2, tiles, channels), np.float32),
+        high=np.empty((2, tiles, channels), np.float32),
+        stretched=np.empty((channels + 2, 2, tiles * TILE_COLUMNS), np.float32),
+        held=np.empty((2, 2), np.int64),
+        made=np.empty((channels + 2, 2, tiles), np.bool_),
+        # What lies beyond a narrow tile only loosens its bounds.
+        first=np.minimum(first, taps - window),
+        last=np.maximum(ends - window, 0),
+        window=window,
+        spans=np.empty((4, taps), np.float32),
         able=np.empty(channels, np.int64),
     )
-    best, y, x, total = (np.empty(TILE_COLUMNS, np.float32) for _ in range(4))
+    best, y, x, total, other = (np.empty(TILE_COLUMNS, np.float32) for _ in range(5))
     label, thing, center = (np.empty(TILE_COLUMNS, np.int32) for _ in range(3))
-    chances = np.empty((things, TILE_COLUMNS), np.float32)
-    return rows, Line(best, label, thing, y, x, center, total, chances)
+    chances = np.zeros((things, TILE_COLUMNS), np.float32)
+    return rows, Line(best, label, thing, y, x, center, total, chances, other)

@@ -3,13 +3,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from pdl_ros.fusion.head_rows_cpu import clean
 from pdl_ros.fusion.views import AxisView, HeadView
 from pdl_ros.runtime.compiled import compiled, compiled_inner
 from pdl_ros.runtime.thread_pool import parallel_for
 
 SMALLEST_TILE = 64
+
+
+class TileBuffers(NamedTuple):
+    """What a worker has at hand, float32. taps: (n, w) usable samples of the head rows of a row of
+    tiles. stretched: (n, side), at output columns. values: (3, side²) of a tile and its border.
+    """
+
+    taps: np.ndarray
+    stretched: np.ndarray
+    values: np.ndarray
 
 
 def find_centers(
@@ -31,8 +44,11 @@ def find_centers(
     radius = kernel // 2
     edge = max(SMALLEST_TILE, 4 * radius)  # a tile must sample `radius` pixels around itself
     limits = np.float32(threshold), radius, edge
+    spaces = [_tile_buffers(heatmap, down, edge, radius) for _ in range(workers)]
     parallel_for(
-        lambda row, _: _mark_peaks(heatmap, down, along, limits, is_peak, row * edge),
+        lambda row, worker: _mark_peaks(
+            heatmap, down, along, limits, is_peak, spaces[worker], row * edge
+        ),
         -(-height // edge),
         workers,
     )
@@ -47,75 +63,99 @@ def find_centers(
     return np.stack([ys, xs], 1), heights
 
 
-@compiled
 def sample_points(
     heatmap: HeadView, down: AxisView, along: AxisView, ys: np.ndarray, xs: np.ndarray
 ) -> np.ndarray:
     """Return the heatmap at M output pixels: (M,) int64 twice -> (M,) float32."""
     values = np.empty(len(ys), np.float32)
-    for i in range(len(ys)):
-        y, x = ys[i], xs[i]
-        left, right, weight = along.lower[x], along.upper[x], along.weight[x]
-        rest = along.rest[x]
-        top = _tap(heatmap, down.lower[y], left) * rest
-        top += _tap(heatmap, down.lower[y], right) * weight
-        bottom = _tap(heatmap, down.upper[y], left) * rest
-        bottom += _tap(heatmap, down.upper[y], right) * weight
-        values[i] = top * down.rest[y] + bottom * down.weight[y]
+    _sample_points(heatmap, down, along, np.stack([ys, xs]), np.empty(4, np.float32), values)
     return values
 
 
+def _tile_buffers(heatmap: HeadView, down: AxisView, edge: int, radius: int) -> TileBuffers:
+    height, side = len(down.lower), edge + 2 * radius
+    starts = np.arange(0, height, edge)
+    first = down.lower[np.maximum(starts - radius, 0)].astype(np.int64)
+    last = down.upper[np.minimum(starts + edge + radius, height) - 1].astype(np.int64)
+    rows = int((last - first).max()) + 1
+    sizes = (rows, heatmap.width), (rows, side), (3, side * side)
+    taps, stretched, values = (np.empty(size, np.float32) for size in sizes)
+    return TileBuffers(taps, stretched, values)
+
+
 @compiled
-def _mark_peaks(heatmap, down, along, limits, is_peak, y0):
+def _sample_points(heatmap, down, along, points, taps, values):
+    for i in range(len(values)):
+        y, x = points[0, i], points[1, i]
+        for corner in range(4):
+            row = np.int64(down.lower[y] if corner < 2 else down.upper[y])
+            column = np.int64(along.upper[x] if corner % 2 else along.lower[x])
+            start = row * heatmap.row + column * heatmap.column
+            clean(heatmap.flat, start, np.int64(1), np.float32(0), taps[corner : corner + 1])
+        top = taps[0] * along.rest[x] + taps[1] * along.weight[x]
+        bottom = taps[2] * along.rest[x] + taps[3] * along.weight[x]
+        values[i] = top * down.rest[y] + bottom * down.weight[y]
+
+
+@compiled
+def _mark_peaks(heatmap, down, along, limits, is_peak, space, y0):
     """Mark the peaks of one row of tiles."""
     height, width = is_peak.shape
     threshold, radius, edge = limits
     y1 = min(y0 + edge, height)
+    top, bottom = max(y0 - radius, 0), min(y1 + radius, height)
+    first, last = np.int64(down.lower[top]), np.int64(down.upper[bottom - 1])
+    for row in range(first, last + 1):
+        start, taps = row * heatmap.row, space.taps[row - first]
+        clean(heatmap.flat, start, heatmap.column, np.float32(0), taps)
+    inner = space.taps[down.lower[y0] - first : np.int64(down.upper[y1 - 1]) + 1 - first]
     for x0 in range(0, width, edge):
         x1 = min(x0 + edge, width)
-        if _may_exceed(heatmap, down, along, y0, y1, x0, x1, threshold):
-            _mark_tile(heatmap, down, along, y0, y1, x0, x1, threshold, radius, is_peak)
+        columns = np.int64(along.lower[x0]), np.int64(along.upper[x1 - 1]) + 1
+        if _may_exceed(inner[:, columns[0] : columns[1]], threshold):
+            _mark_tile(down, along, first, y0, y1, x0, x1, threshold, radius, space, is_peak)
         else:
             is_peak[y0:y1, x0:x1] = False
 
 
 @compiled_inner
-def _may_exceed(heatmap, down, along, y0, y1, x0, x1, threshold):
+def _may_exceed(taps, threshold):
     """Say whether any sample of a tile can exceed the threshold; most tiles of a street cannot."""
     highest = -np.float32(np.inf)
-    for row in range(down.lower[y0], down.upper[y1 - 1] + 1):
-        for column in range(along.lower[x0], along.upper[x1 - 1] + 1):
-            highest = max(highest, _tap(heatmap, row, column))
+    for row in range(len(taps)):
+        for value in taps[row]:
+            highest = value if value > highest else highest
     # A weighted mean, rounded, exceeds its largest term by a few units in the last place at most.
     return highest + abs(highest) * np.float32(1e-6) > threshold
 
 
-@compiled
-def _mark_tile(heatmap, down, along, y0, y1, x0, x1, threshold, radius, is_peak):
+@compiled_inner
+def _mark_tile(down, along, first, y0, y1, x0, x1, threshold, radius, space, is_peak):
     height, width = is_peak.shape
-    window = 2 * radius + 1
     top, bottom = max(y0 - radius, 0), min(y1 + radius, height)
     left, right = max(x0 - radius, 0), min(x1 + radius, width)
     # Rows and columns beyond the image hold -1, which is no candidate and no maximum.
-    values = np.full((y1 - y0 + 2 * radius, x1 - x0 + 2 * radius), np.float32(-1))
-    above, below = top - (y0 - radius), left - (x0 - radius)
-    _sample_tile(heatmap, down, along, top, bottom, left, right, threshold, values[above:, below:])
+    across = x1 - x0 + 2 * radius
+    size = (y1 - y0 + 2 * radius) * across
+    values = space.values[0, :size]
+    values[:] = -1
+    corner = (top - (y0 - radius)) * across + left - (x0 - radius)
+    _sample_tile(down, along, first, top, bottom, left, right, threshold, space, values[corner:], across)
     # A square maximum is the maximum of maxima along the axes; each in log2(window) passes, as the
     # maximum of 2n neighbours is that of two maxima of n. A pass runs over the tile as one line:
     # what wraps around its right edge stays within the columns that are not read below.
-    across = values.shape[1]
-    maxima, other = values.copy().reshape(-1), np.empty(values.size, np.float32)
+    maxima, free = values, 1
     for stride in (1, across):
-        reach = 1
+        reach, window = 1, 2 * radius + 1
         while reach < window:
             step = min(reach, window - reach)
-            _larger(maxima, step * stride, other)
-            maxima, other = other, maxima
+            _larger(maxima, step * stride, space.values[free])
+            maxima, free = space.values[free, :size], 3 - free
             reach += step
     for y in range(y1 - y0):
-        value, maximum = values[y + radius, radius:], maxima[y * across :]
+        value, maximum = values[(y + radius) * across + radius :], maxima[y * across :]
         out = is_peak[y0 + y, x0:x1]
-        for x in range(x1 - x0):
+        for x in range(len(out)):
             out[x] = (value[x] == maximum[x]) & (value[x] > threshold)
 
 
@@ -126,33 +166,20 @@ def _larger(line, shift, out):
         out[i] = line[i] if line[i] > ahead[i] else ahead[i]
 
 
-@compiled
-def _sample_tile(heatmap, down, along, top, bottom, left, right, threshold, values):
-    """Write the samples that exceed the threshold, and -1 for the others."""
-    first, count = down.lower[top], down.upper[bottom - 1] - down.lower[top] + 1
-    stretched = np.empty((count, right - left), np.float32)
-    for row in range(count):
-        out = stretched[row]
-        for x in range(right - left):
-            at = left + x
-            value = _tap(heatmap, first + row, along.lower[at]) * along.rest[at]
-            value += _tap(heatmap, first + row, along.upper[at]) * along.weight[at]
-            out[x] = value
-    for y in range(bottom - top):
-        above = stretched[down.lower[top + y] - first]
-        below = stretched[down.upper[top + y] - first]
-        rest, weight = down.rest[top + y], down.weight[top + y]
-        out = values[y]
-        for x in range(right - left):
-            value = above[x] * rest + below[x] * weight
-            out[x] = value if value > threshold else np.float32(-1)
-
-
 @compiled_inner
-def _tap(heatmap, row, column):
-    """Read one sample of the head; NaN and infinity are 0 (`sampling.usable`)."""
-    value = heatmap.flat[row * heatmap.row + column * heatmap.column]
-    limit = np.float32(1e18)
-    if not abs(value) < np.float32(np.inf):
-        return np.float32(0)
-    return min(max(value, -limit), limit)
+def _sample_tile(down, along, first, top, bottom, left, right, threshold, space, values, across):
+    """Write the samples that exceed the threshold, and -1 for the others."""
+    lower, upper = along.lower[left:right], along.upper[left:right]
+    rest, weight = along.rest[left:right], along.weight[left:right]
+    begin = np.int64(down.lower[top]) - first
+    for row in range(begin, np.int64(down.upper[bottom - 1]) - first + 1):
+        out, taps = space.stretched[row], space.taps[row]
+        for x in range(len(lower)):
+            out[x] = taps[lower[x]] * rest[x] + taps[upper[x]] * weight[x]
+    for y in range(top, bottom):
+        above = space.stretched[np.int64(down.lower[y]) - first]
+        below = space.stretched[np.int64(down.upper[y]) - first]
+        out = values[(y - top) * across :]
+        for x in range(len(lower)):
+            value = above[x] * down.rest[y] + below[x] * down.weight[y]
+            out[x] = value if value > threshold else np.float32(-1)

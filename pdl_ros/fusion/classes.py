@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pdl_ros.fusion.sampling import LEAST_EVIDENCE
+from pdl_ros.fusion.limits import LEAST_EVIDENCE
 from pdl_ros.labels.label_set import SEMANTIC_VOID
 
 

@@ -7,17 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdl_ros.fusion.buffers import TILE_ROWS, Tally, empty_tallies, worker_buffers
+from pdl_ros.fusion.buffers import TILE_COLUMNS, TILE_ROWS, Tally, empty_tallies, worker_buffers
 from pdl_ros.fusion.centers_cpu import find_centers, sample_points
 from pdl_ros.fusion.grouping_cpu import nearby_centers
+from pdl_ros.fusion.labels_cpu import write_labels
+from pdl_ros.fusion.limits import PROBABILITY_UNIT
 from pdl_ros.fusion.pixels_cpu import segment_strip
 from pdl_ros.fusion.result import PanopticResult
 from pdl_ros.fusion.sampling import Grids
 from pdl_ros.fusion.settings import FusionSettings
-from pdl_ros.fusion.tables import PROBABILITY_UNIT, Counts, tabulate, thing_classes
+from pdl_ros.fusion.tables import Counts, tabulate, thing_classes
 from pdl_ros.fusion.views import axis_view, head_view
 from pdl_ros.labels import LabelSet
-from pdl_ros.runtime.compiled import compiled_inner
 from pdl_ros.runtime.thread_pool import num_threads, parallel_for
 
 
@@ -47,10 +48,11 @@ def fuse_frame(
     things, index = len(class_of_thing), thing_index.numpy()
     semantic, instance = np.empty(size, np.uint8), np.empty(size, np.int32)
     tallies = empty_tallies(len(centers), things, workers)
-    spaces = [worker_buffers(logits.channels, things, along) for _ in tallies]
+    tiled = along.padded(TILE_COLUMNS)
+    spaces = [worker_buffers(logits.channels, logits.width, things, along) for _ in tallies]
     parallel_for(
         lambda strip, worker: segment_strip(
-            logits, offset, down, along, scale, nearby, index,
+            logits, offset, down, tiled, scale, nearby, index,
             semantic, instance, tallies[worker], *spaces[worker], strip,
         ),
         strips,
@@ -66,7 +68,7 @@ def fuse_frame(
     panoptic = np.empty(size, np.int32)
     running, panoptic_ids, stuff_ids = (label.numpy() for label in labels)
     parallel_for(
-        lambda strip, _: _write_labels(
+        lambda strip, _: write_labels(
             semantic, instance, panoptic, running, panoptic_ids, stuff_ids, strip * TILE_ROWS
         ),
         strips,
@@ -87,14 +89,3 @@ def _sum(tallies: list[Tally], centers: np.ndarray, heights: np.ndarray) -> Coun
         objectness=torch.from_numpy(heights),
         area=torch.from_numpy(area.sum(0)),
     )
-
-
-@compiled_inner
-def _write_labels(semantic, instance, panoptic, running, panoptic_ids, stuff_ids, start):
-    """Turn the centre index 1..K of each pixel of a strip into its labels."""
-    for y in range(start, min(start + TILE_ROWS, len(semantic))):
-        classes, numbers, ids = semantic[y], instance[y], panoptic[y]
-        for x in range(len(classes)):
-            center = numbers[x]
-            ids[x] = panoptic_ids[center] if center > 0 else stuff_ids[classes[x]]
-            numbers[x] = running[center]

@@ -13,16 +13,11 @@ from torch import Tensor
 
 from pdl_ros.fusion.centers import peaks
 from pdl_ros.fusion.kernels_triton import classify_and_group, sum_probability, write_labels
+from pdl_ros.fusion.limits import LEAST_EVIDENCE, NO_EVIDENCE, PROBABILITY_UNIT
 from pdl_ros.fusion.result import PanopticResult
-from pdl_ros.fusion.sampling import (
-    LEAST_EVIDENCE,
-    NO_EVIDENCE,
-    Grids,
-    sample,
-    usable,
-)
+from pdl_ros.fusion.sampling import Grids, sample, usable
 from pdl_ros.fusion.settings import FusionSettings
-from pdl_ros.fusion.tables import PROBABILITY_UNIT, Counts, tabulate, thing_classes, winners
+from pdl_ros.fusion.tables import Counts, tabulate, thing_classes, winners
 from pdl_ros.labels import LabelSet
 
 _BLOCK = 512

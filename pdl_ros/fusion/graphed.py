@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pdl_ros.fusion.fuse import fuse
+from pdl_ros.fusion.entry import fuse
 from pdl_ros.fusion.result import PanopticResult
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.labels import LabelSet

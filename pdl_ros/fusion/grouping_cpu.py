@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pdl_ros.runtime.compiled import compiled_inner
+from pdl_ros.runtime.compiled import compiled
 from pdl_ros.runtime.thread_pool import parallel_for
 
 CELL = 32
@@ -47,7 +47,7 @@ def nearby_centers(centers: np.ndarray, height: int, width: int, workers: int) -
     return found
 
 
-@compiled_inner
+@compiled
 def _measure_own(centers):
     for i in range(len(centers.y)):
         nearest = np.float32(np.inf)
@@ -59,33 +59,28 @@ def _measure_own(centers):
         centers.own[i] = nearest * np.float32(0.2499)
 
 
-@compiled_inner
+@compiled
 def _list_nearby(centers, row):
-    for column in range(centers.listed.shape[1]):
-        _list_cell(centers, row, column)
-
-
-@compiled_inner
-def _list_cell(centers, row, column):
-    """List the centres that no other centre keeps from being the nearest to a point of a cell."""
+    """List for each cell of a row the centres that no other centre keeps from being the nearest to
+    a point of it.
+    """
     half = np.float32(CELL / 2 + 0.01)  # pixels are put into cells with a rounding error
     middle_y = np.float32((row - MARGIN) * CELL + CELL / 2)
-    middle_x = np.float32((column - MARGIN) * CELL + CELL / 2)
-    bound = np.float32(np.inf)
-    for i in range(len(centers.y)):
-        dy, dx = abs(centers.y[i] - middle_y) + half, abs(centers.x[i] - middle_x) + half
-        far = dy * dy + dx * dx
-        bound = far if far < bound else bound
-    # Distances are rounded too, by less than a millionth.
-    bound = bound * np.float32(1.0001) + np.float32(0.01)
-    zero, count, nearby = np.float32(0), 0, centers.nearby[row, column]
-    for i in range(len(centers.y)):
-        dy = max(abs(centers.y[i] - middle_y) - half, zero)
-        dx = max(abs(centers.x[i] - middle_x) - half, zero)
-        if dy * dy + dx * dx <= bound:
-            if count == MOST_NEARBY:
-                count = -1
-                break
-            nearby[count] = i
-            count += 1
-    centers.listed[row, column] = count
+    ys, xs, zero = centers.y, centers.x, np.float32(0)
+    for column in range(centers.listed.shape[1]):
+        middle_x = np.float32((column - MARGIN) * CELL + CELL / 2)
+        bound = np.float32(np.inf)
+        for i in range(len(ys)):
+            dy, dx = abs(ys[i] - middle_y) + half, abs(xs[i] - middle_x) + half
+            far = dy * dy + dx * dx
+            bound = far if far < bound else bound
+        # Distances are rounded too, by less than a millionth.
+        bound = bound * np.float32(1.0001) + np.float32(0.01)
+        count, nearby = 0, centers.nearby[row, column]
+        for i in range(len(ys)):
+            dy, dx = max(abs(ys[i] - middle_y) - half, zero), max(abs(xs[i] - middle_x) - half, zero)
+            if dy * dy + dx * dx <= bound:
+                if count < MOST_NEARBY:
+                    nearby[count] = i
+                count += 1
+        centers.listed[row, column] = count if count <= MOST_NEARBY else -1

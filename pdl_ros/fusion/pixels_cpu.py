@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs, no-check-untyped-defs
 """Classes, grouping and votes of all pixels on the CPU, in one pass over the heads.
 
-The pass works on tiles of a few thousand pixels that stay in the cache. It samples logits only
-where it must: between two head rows, a class whose largest sample is below another's smallest
+The pass goes from one pair of head rows to the next, and there over tiles of TILE_COLUMNS. It
+samples logits only where it must: within a tile, a class whose largest sample is below another's smallest
 cannot win, and most of a street is such clear ground. What is sampled is rounded as
 `sampling.sample` rounds it.
 """
@@ -16,14 +16,15 @@ import numpy as np
 from pdl_ros.fusion.buffers import TILE_COLUMNS, TILE_ROWS
 from pdl_ros.fusion.grouping_cpu import CELL, MARGIN
 from pdl_ros.fusion.head_rows_cpu import contenders, load, load_offset, stretch
-from pdl_ros.fusion.sampling import LEAST_EVIDENCE
-from pdl_ros.fusion.tables import PROBABILITY_UNIT
+from pdl_ros.fusion.limits import LEAST_EVIDENCE, PROBABILITY_UNIT
 from pdl_ros.fusion.views import AxisView
 from pdl_ros.labels.label_set import SEMANTIC_VOID
-from pdl_ros.runtime.compiled import compiled_inner, compiled_unordered
+from pdl_ros.runtime.compiled import compiled, compiled_inner, compiled_scores, inlined
+
+_STEP = 8  # pixels that processors compute at once
 
 
-@compiled_inner
+@compiled
 def segment_strip(
     logits, offset, down, along, scale, centers, thing_index,
     semantic, instance, tally, rows, line, strip,
@@ -36,124 +37,129 @@ def segment_strip(
     semantic, instance: the (H, W) uint8 and int32 maps. tally: Tally, which is added to. rows,
     line: Rows and Line of the worker.
     """
-    for x in range(0, semantic.shape[1], TILE_COLUMNS):
-        _segment_tile(
-            logits, offset, down, along, scale, centers, thing_index,
-            semantic, instance, tally, rows, line, strip * TILE_ROWS, x,
-        )  # fmt: skip
+    rows.held[:] = -1
+    y0, end = strip * TILE_ROWS, min((strip + 1) * TILE_ROWS, len(down.lower))
+    while y0 < end:
+        upper, lower = np.int64(down.lower[y0]), np.int64(down.upper[y0])
+        y1 = y0 + 1
+        while y1 < end and down.lower[y1] == upper:
+            y1 += 1
+        load(rows, logits, upper)
+        load(rows, logits, lower)
+        for tile in range(len(rows.first)):
+            _segment_tile(
+                offset, down, along, scale, centers, thing_index,
+                semantic, instance, tally, rows, line, tile, y0, y1,
+            )  # fmt: skip
+        y0 = y1
 
 
-@compiled_inner
+@inlined
 def _segment_tile(
-    logits, offset, down, along, scale, centers, thing_index,
-    semantic, instance, tally, rows, line, y0, x0,
+    offset, down, along, scale, centers, thing_index,
+    semantic, instance, tally, rows, line, tile, y0, y1,
 ):  # fmt: skip
-    y1, x1 = min(y0 + TILE_ROWS, len(down.lower)), min(x0 + TILE_COLUMNS, len(along.lower))
-    first, count = np.int64(along.lower[x0]), x1 - x0
-    rows.loaded[:] = -1
-    rows.made[:] = -1
-    for x in range(count):
-        rows.left[x] = along.lower[x0 + x] - first
-        rows.right[x] = along.upper[x0 + x] - first
-    taps = np.int64(rows.right[count - 1]) + 1
-    axis = AxisView(rows.left[:count], rows.right[:count], along.weight[x0:x1], along.rest[x0:x1])
-    n, able = logits.channels, rows.able
-    y = y0
-    while y < y1:
-        upper, lower = np.int64(down.lower[y]), np.int64(down.upper[y])
-        load(rows, logits, upper, first, taps)
-        load(rows, logits, lower, first, taps)
-        ables, evident = contenders(rows, upper & 1, lower & 1)
-        things = False
-        for i in range(ables):
-            things |= thing_index[able[i]] >= 0
-            stretch(rows, able[i], upper, axis)
-            stretch(rows, able[i], lower, axis)
-        things &= len(centers.y) > 0
+    """Do the output rows y0..y1 - 1, all of which lie between the same head rows."""
+    x0 = tile * TILE_COLUMNS
+    x1 = min(x0 + TILE_COLUMNS, semantic.shape[1])
+    upper, lower, n = np.int64(down.lower[y0]), np.int64(down.upper[y0]), len(rows.able)
+    top, bottom, able = upper & 1, lower & 1, rows.able
+    ables, evident = contenders(rows, tile, top, bottom)
+    things = False
+    for i in range(ables):
+        things |= thing_index[able[i]] >= 0
+    things &= len(centers.y) > 0
+    clear = ables == 1 and evident and not things
+    if clear:
+        semantic[y0:y1, x0:x1] = able[0]
+        instance[y0:y1, x0:x1] = 0
+        tally.area[able[0]] += (y1 - y0) * (x1 - x0)
+    for i in range(0 if clear else ables):
+        stretch(rows, able[i], top, tile, along)
+        stretch(rows, able[i], bottom, tile, along)
+    for y in range(y1 if clear else y0, y1):
+        place = top, bottom, x0, down.rest[y], down.weight[y]
+        out = semantic[y, x0:x1]
+        _classify(rows.stretched, place, able[:ables], evident, line, out, tally.area)
+        out = instance[y, x0:x1]
+        begin, end = 0, 0
         if things:
-            load_offset(rows, offset, n, upper, first, taps)
-            load_offset(rows, offset, n, lower, first, taps)
-            for c in range(n, n + 2):
-                stretch(rows, c, upper, axis)
-                stretch(rows, c, lower, axis)
-        while y < y1 and down.lower[y] == upper:
-            slots = (upper & 1, lower & 1, down.rest[y], down.weight[y])
-            out = semantic[y, x0:x1]
-            _classify(rows, able[:ables], slots, evident, line, out, tally.area)
-            out = instance[y, x0:x1]
-            begin, end = 0, 0
-            if things:
-                begin, end = _find_things(line, thing_index, count)
-            out[:begin] = 0
-            out[end:] = 0
-            if begin < end:
-                _group(rows, n, slots, scale, centers, line, y, x0, begin, end)
-                for x in range(begin, end):
-                    out[x] = line.center[x] + 1
-                for c in range(n):
-                    stretch(rows, c, upper, axis)
-                    stretch(rows, c, lower, axis)
-                _chances(rows, slots, thing_index, line, begin, end)
-                _count(line, tally, y, x0, begin, end)
-            y += 1
+            begin, end = _find_things(line, thing_index)
+        if begin == end:
+            out[:] = 0
+        else:
+            load_offset(rows, offset, n, upper)
+            load_offset(rows, offset, n, lower)
+            for c in range(n + 2):
+                stretch(rows, c, top, tile, along)
+                stretch(rows, c, bottom, tile, along)
+            _point(rows.stretched, place, scale, line, y)
+            _group(centers, line)
+            for x in range(len(out)):
+                out[x] = line.center[x] + 1
+            _chances(rows.stretched, place, thing_index, line, begin, end)
+            _count(line, tally, y, x0, begin, end)
 
 
 @compiled_inner
-def _classify(rows, able, slots, evident, line, out, area):
+def _classify(stretched, place, able, evident, line, out, area):
     """Write the class of a row of pixels: the largest logit, the smallest class of a tie."""
-    top, bottom, rest, weight = slots
+    top, bottom, x0, rest, weight = place
     best, label = line.best, line.label
-    above, below = rows.stretched[able[0], top], rows.stretched[able[0], bottom]
-    for x in range(len(out)):
-        best[x] = above[x] * rest + below[x] * weight
-        label[x] = able[0]
-    for i in range(1, len(able)):
+    best[:] = -np.inf
+    for i in range(len(able)):
         c = np.int32(able[i])
-        above, below = rows.stretched[c, top], rows.stretched[c, bottom]
-        for x in range(len(out)):
+        above, below = stretched[c, top, x0:], stretched[c, bottom, x0:]
+        for x in range(TILE_COLUMNS):
             value = above[x] * rest + below[x] * weight
             larger = value > best[x]
             best[x] = value if larger else best[x]
             label[x] = c if larger else label[x]
     if not evident:
-        for x in range(len(out)):
+        for x in range(TILE_COLUMNS):
             label[x] = label[x] if best[x] > np.float32(LEAST_EVIDENCE) else SEMANTIC_VOID
+    label[len(out) :] = SEMANTIC_VOID
     for x in range(len(out)):
         out[x] = label[x]
-    if len(able) == 1 and evident:
-        area[able[0]] += len(out)
-    else:
-        for i in range(len(able)):
-            same = 0
-            for x in range(len(out)):
-                same += label[x] == able[i]
-            area[able[i]] += same
+    for i in range(len(able)):
+        same = np.int32(0)
+        for x in range(TILE_COLUMNS):
+            same = np.int32(same + (label[x] == able[i]))
+        area[able[i]] += same
 
 
 @compiled_inner
-def _find_things(line, thing_index, count):
-    """Note the thing classes of a row of pixels; return where the first and where the last is."""
-    begin, end = count, 0
-    for x in range(count):
+def _find_things(line, thing_index):
+    """Note the thing classes of a row of pixels; return where the first and where the last is, in
+    steps of _STEP.
+    """
+    begin, end = TILE_COLUMNS, 0
+    for x in range(TILE_COLUMNS):
         thing = thing_index[line.label[x]]
         line.thing[x] = thing
         if thing >= 0:
-            begin, end = min(begin, x), x + 1
-    return min(begin, end), end
+            begin, end = min(begin, x), x + _STEP
+    return min(begin, end) // _STEP * _STEP, end // _STEP * _STEP
 
 
 @compiled_inner
-def _group(rows, channel, slots, scale, centers, line, y, x0, begin, end):
-    """Find the centre nearest to where each thing pixel points, as `grouping.group_pixels`."""
-    top, bottom, rest, weight = slots
-    above, below = rows.stretched[channel, top], rows.stretched[channel, bottom]
-    above_x, below_x = rows.stretched[channel + 1, top], rows.stretched[channel + 1, bottom]
-    at_y = np.float32(y)
-    for x in range(begin, end):
+def _point(stretched, place, scale, line, y):
+    """Note where the offset of each pixel of a row points."""
+    top, bottom, x0, rest, weight = place
+    n, at_y, at_x = len(stretched) - 2, np.float32(y), np.float32(x0)
+    above, below = stretched[n, top, x0:], stretched[n, bottom, x0:]
+    for x in range(TILE_COLUMNS):
         line.y[x] = at_y + (above[x] * rest + below[x] * weight) * scale[0]
-        line.x[x] = np.float32(x0 + x) + (above_x[x] * rest + below_x[x] * weight) * scale[1]
+    above, below = stretched[n + 1, top, x0:], stretched[n + 1, bottom, x0:]
+    for x in range(TILE_COLUMNS):  # whole numbers below 2^24 are exact
+        line.x[x] = at_x + np.float32(x) + (above[x] * rest + below[x] * weight) * scale[1]
+
+
+@compiled_inner
+def _group(centers, line):
+    """Find the centre nearest to where each thing pixel points, as `grouping.group_pixels`."""
     last = np.int32(0)
-    for x in range(begin, end):
+    for x in range(TILE_COLUMNS):
         line.center[x] = -1
         if line.thing[x] >= 0:
             dy, dx = centers.y[last] - line.y[x], centers.x[last] - line.x[x]
@@ -168,72 +174,59 @@ def _group(rows, channel, slots, scale, centers, line, y, x0, begin, end):
 @compiled_inner
 def _nearest(centers, y, x):
     """Return the centre nearest to a point, the first of those equally far; -1 for no point."""
+    if not (math.isfinite(y) and math.isfinite(x)):
+        return np.int32(-1)
     row = y * np.float32(1 / CELL) + np.float32(MARGIN)
     column = x * np.float32(1 / CELL) + np.float32(MARGIN)
     high, wide = centers.listed.shape
-    nearest, best = np.int32(0), np.float32(np.inf)
-    if row >= 0 and row < high and column >= 0 and column < wide:
-        cell = np.uint32(row), np.uint32(column)
+    inside = row >= 0 and row < high and column >= 0 and column < wide
+    count, cell = -1, (np.uint32(row if inside else 0), np.uint32(column if inside else 0))
+    if inside:
         count = centers.listed[cell]
-        nearby = centers.nearby[cell]
-        if count == 1:
-            return nearby[0]
-        if count > 0:
-            for i in range(count):
-                at = nearby[i]
-                dy, dx = centers.y[at] - y, centers.x[at] - x
-                distance = math.sqrt(dy * dy + dx * dx)
-                nearest = at if distance < best else nearest
-                best = distance if distance < best else best
-            return nearest
-    elif not (math.isfinite(y) and math.isfinite(x)):
-        return np.int32(-1)
-    for at in range(len(centers.y)):
+    nearby = centers.nearby[cell]
+    nearest, best = np.int32(0), np.float32(np.inf)
+    for i in range(count if count >= 0 else len(centers.y)):
+        at = nearby[i] if count >= 0 else np.int32(i)
         dy, dx = centers.y[at] - y, centers.x[at] - x
         distance = math.sqrt(dy * dy + dx * dx)
-        nearest = np.int32(at) if distance < best else nearest
+        nearest = at if distance < best else nearest
         best = distance if distance < best else best
     return nearest
 
 
-@compiled_inner
-def _chances(rows, slots, thing_index, line, begin, end):
+@compiled_scores
+def _chances(stretched, place, thing_index, line, begin, end):
     """Compute the softmax numerators of the thing classes, and the inverse of its sum."""
-    top, bottom, rest, weight = slots
+    top, bottom, x0, rest, weight = place
     best, total = line.best[begin:end], line.total[begin:end]
-    total[:] = 0
-    for c in range(len(rows.low)):
-        above = rows.stretched[c, top][begin:end]
-        below = rows.stretched[c, bottom][begin:end]
-        if thing_index[c] >= 0:
-            chance = line.chances[thing_index[c]][begin:end]
-            for x in range(len(best)):
-                value = _exp(above[x] * rest + below[x] * weight - best[x])
-                chance[x] = value
-                total[x] += value
-        else:
-            for x in range(len(best)):
-                total[x] += _exp(above[x] * rest + below[x] * weight - best[x])
+    other, total[:] = line.other[begin:end], 0
+    for c in range(len(stretched) - 2):
+        above, below = stretched[c, top, x0 + begin :], stretched[c, bottom, x0 + begin :]
+        thing = thing_index[c]
+        chance = line.chances[thing, begin:end] if thing >= 0 else other
+        for x in range(len(best)):
+            value = _exp(above[x] * rest + below[x] * weight - best[x])
+            chance[x] = value
+            total[x] += value
     for x in range(len(best)):
         total[x] = np.float32(1) / total[x]
 
 
-@compiled_inner
+@inlined
 def _exp(x):
-    """e^x for x <= 0 with a relative error of 2e-7; written out, so that it can be vectorised."""
-    x = x if x > np.float32(-87) else np.float32(-87)
-    power = np.floor(x * np.float32(1.442695041) + np.float32(0.5))
-    x = x - power * np.float32(0.693359375)
-    x = x - power * np.float32(-2.12194440e-4)
-    y = np.float32(1 / 720)
-    y = y * x + np.float32(1 / 120)
-    y = y * x + np.float32(1 / 24)
-    y = y * x + np.float32(1 / 6)
-    y = y * x + np.float32(0.5)
-    y = y * x + np.float32(1)
-    y = y * x + np.float32(1)
-    # A float32 of 2^n is n + 127 in the bits above the 23 of the fraction.
-    return y * np.int32((np.int32(power) + np.int32(127)) << np.int32(23)).view(np.float32)
+    """e^x for x <= 0 to 3e-7 of 1; written out, so that it can be vectorised."""
+    x = x if x > np.float32(-86) else np.float32(-86)
+    whole = np.rint(x * np.float32(1.442695041))
+    part = x * np.float32(1.442695041) - whole
+    # 2^part for -1/2..1/2: the polynomial with the least relative error.
+    y = part * np.float32(0.0013273148) + np.float32(0.0096803972)
+    y = y * part + np.float32(0.0555076772)
+    y = y * part + np.float32(0.2402200925)
+    y = y * part + np.float32(0.6931468879)
+    y = y * part + np.float32(1.0000001006)
+    # The exponent of a float32 stands above the 23 bits of its fraction.
+    power = np.int32(whole) << np.int32(23)
+    return np.int32(np.float32(y).view(np.int32) + power).view(np.float32)
 
 
 @compiled_inner
@@ -241,8 +234,7 @@ def _count(line, tally, y, x0, begin, end):
     """Add each run of pixels of one centre to its votes, sums and box."""
     x = begin
     while x < end:
-        center = line.center[x]
-        start = x
+        center, start = line.center[x], x
         if center < 0:
             x += 1
             continue
@@ -256,13 +248,13 @@ def _count(line, tally, y, x0, begin, end):
         tally.moment[center, 0] += y * (x - start)
         tally.moment[center, 1] += (2 * x0 + start + x - 1) * (x - start) // 2
         for thing in range(len(votes)):
-            share = _dot(line.chances[thing][start:x], line.total[start:x])
+            share = _dot(line.chances[thing], line.total, start, x)
             tally.probability[center, thing] += np.int64(share * PROBABILITY_UNIT)
 
 
-@compiled_unordered
-def _dot(a, b):
+@compiled_scores
+def _dot(a, b, start, stop):
     total = np.float32(0)
-    for i in range(len(a)):
-        total += a[i] * b[i]
+    for i in range(TILE_COLUMNS):  # a known number takes less than a few of them
+        total += a[i] * b[i] if (i >= start) & (i < stop) else np.float32(0)
     return total

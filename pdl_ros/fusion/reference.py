@@ -12,8 +12,9 @@ from torch import Tensor
 from pdl_ros.fusion.centers import find_centers
 from pdl_ros.fusion.classes import classify
 from pdl_ros.fusion.grouping import group_pixels
+from pdl_ros.fusion.limits import NO_EVIDENCE
 from pdl_ros.fusion.result import PanopticResult, SegmentTable
-from pdl_ros.fusion.sampling import NO_EVIDENCE, Grids, sample, usable
+from pdl_ros.fusion.sampling import Grids, sample, usable
 from pdl_ros.fusion.scores import score_instances
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.fusion.voting import majority_vote, number_within_class

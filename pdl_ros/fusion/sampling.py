@@ -7,15 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pdl_ros.fusion.limits import LARGEST
 from pdl_ros.network.heads import HeadOutputs
-
-LARGEST = 1e18
-"""Head values beyond ±this count as this: sums and squares of samples stay finite."""
-NO_EVIDENCE = -1e30
-"""The logit of a sample that is NaN or infinite; see `usable`."""
-LEAST_EVIDENCE = -1e20
-"""A sampled logit must exceed this to speak for its class: below, a NO_EVIDENCE took part."""
-
 
 class Axis(NamedTuple):
     """Where the pixels of one output axis sample the heads: value = (1 - weight) × head[lower] +

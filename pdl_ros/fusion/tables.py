@@ -19,9 +19,6 @@ from pdl_ros.fusion.voting import number_within_class
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 
-PROBABILITY_UNIT = 2**32
-"""Probabilities are summed in whole multiples of its inverse, so that their order cannot matter."""
-
 
 class Counts(NamedTuple):
     """What was counted around K centres, some of which may be empty slots that own no pixel.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from pdl_ros.fusion.sampling import Axis
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pdl_ros.fusion.sampling import Axis
 
 
 class AxisView(NamedTuple):
@@ -20,6 +21,11 @@ class AxisView(NamedTuple):
     upper: np.ndarray
     weight: np.ndarray
     rest: np.ndarray
+
+    def padded(self, step: int) -> AxisView:
+        """Return the axis with its last pixel repeated up to a whole number of steps."""
+        more = -len(self.lower) % step
+        return AxisView(*(np.pad(column, (0, more), 'edge') for column in self))
 
 
 class HeadView(NamedTuple):
@@ -53,6 +59,6 @@ def head_view(head: Tensor) -> HeadView:
     channels, height, width = head.shape
     dense = head.is_contiguous() or head.permute(1, 2, 0).is_contiguous()
     head = head if dense else head.contiguous()
-    flat = torch.as_strided(head, (head.numel(),), (1,), head.storage_offset()).numpy()
+    flat = head.as_strided((head.numel(),), (1,), head.storage_offset()).numpy()
     channel, row, column = head.stride()
     return HeadView(flat, channel, row, column, channels, height, width)

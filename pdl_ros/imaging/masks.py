@@ -169,14 +169,14 @@ def _find_runs(labels, row_of, segments):
         runs = np.empty((room, 4), np.int32)
         found = _scan(labels, row_of, np.zeros(width, np.int32), runs)
     segment, column, start, end = runs[:found].T.astype(np.int64, 'C')
-    order = _order(column, np.zeros(width + 1, np.int64))
-    first = np.zeros(segments + 1, np.int64)
-    order = order[_order(segment[order], first)]
+    # Runs are few: what is sorted is not the pixels.
+    order = np.lexsort((column, segment))
+    first = np.searchsorted(segment[order], np.arange(segments + 1))
     column, start, end = column[order], start[order], end[order]
     return first, column * height + start, column * height + end
 
 
-@compiled_inner
+@compiled
 def _scan(labels, row_of, begin, runs):
     """Write the segment, column, first and last row + 1 of every run of a column's pixels, as far
     as there is room; return how many runs there are.
@@ -200,29 +200,11 @@ def _scan(labels, row_of, begin, runs):
 
 
 @compiled
-def _order(keys, first):
-    """Return the order that sorts keys and leaves equal ones as they are; note where each begins.
-
-    first: (keys + 1,) zeros.
-    """
-    for key in keys:
-        first[key + 1] += 1
-    for key in range(1, len(first)):
-        first[key] += first[key - 1]
-    position = first.copy()
-    order = np.empty(len(keys), np.int64)
-    for at in range(len(keys)):
-        order[position[keys[at]]] = at
-        position[keys[at]] += 1
-    return order
-
-
-@compiled_inner
 def _compress(starts, ends, first, size, text, stops):
     """Write each segment's counts: alternately of others' and of its own pixels, each less the last
     but one of its kind, in characters of 5 bits.
     """
-    at = 0
+    at = np.int64(0)
     for segment in range(len(stops)):
         end, counts = 0, 0
         others, own = 0, 0

@@ -19,6 +19,7 @@ from pdl_ros.errors import PdlError
 from pdl_ros.node.rclpy_compat import rcl_says_nothing, sentence_of
 from pdl_ros.node.ros_log import with_possible_log
 from pdl_ros.node.shared_memory import configure_shared_memory
+from pdl_ros.runtime import precompile
 from pdl_ros.runtime.memory import share_one_heap
 from pdl_ros.runtime.openmp import limit_openmp_spin
 from pdl_ros.runtime.progress import told_if_slow
@@ -41,7 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
     except PdlError as error:
         print(f'panoptic_node: {error}', file=sys.stderr)
         _exit(2)
-    with told_if_slow('Importing PyTorch', get_logger('panoptic_node').info):
+    say = get_logger('panoptic_node').info
+    precompile.start(say)
+    with told_if_slow('Importing PyTorch', say):
         from pdl_ros.node.executor import NodeExecutor
         from pdl_ros.node.panoptic_node import PanopticNode
 

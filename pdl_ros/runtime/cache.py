@@ -97,6 +97,17 @@ def store(facts: Facts, content: bytes) -> Path | None:
     return path
 
 
+def replace(facts: Facts, content: bytes) -> Path | None:
+    """Keep content as `store` does, in place of all else that was kept as this `what`."""
+    path = store(facts, content)
+    if path is not None:
+        with suppress(OSError):
+            for other in path.parent.glob(f'{facts["what"]}-*'):
+                if other != path:
+                    other.unlink()
+    return path
+
+
 def _make_private(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -7,18 +7,16 @@ sets makes all of it stale.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pdl_ros.errors import PdlError
+from pdl_ros.runtime.precompile import kernel_sources
 
 try:
     import numba
 
-    from pdl_ros.runtime.numba_compat import NO_REFERENCE_COUNTS, keep_machine_code
+    from pdl_ros.runtime.numba_compat import NO_REFERENCE_COUNTS, NOT_FROM_PYTHON, keep_machine_code
 except ImportError as error:
     raise PdlError(
         f'Fusing on the CPU needs the package numba, which cannot be imported here ({error}); '
@@ -29,23 +27,30 @@ Function = TypeVar('Function', bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """Compile at the first call; later processes read the machine code from disk."""
-    return _compile(function)
+    """Compile at the first call; later processes read the machine code from disk.
 
-
-def compiled_inner(function: Function) -> Function:
-    """Compile a function that makes no array, only views: it need not count references to them,
-    which would take longer than a row of pixels.
+    The function makes no array, only views: it need not count references to them, which would take
+    longer than a row of pixels.
     """
     return _compile(function, **NO_REFERENCE_COUNTS)
 
 
-def compiled_unordered(function: Function) -> Function:
-    """Compile an inner function of finite numbers that may sum and compare them in any order, to
-    use the whole width of the processor.
+def compiled_inner(function: Function) -> Function:
+    """Do the same for a function that only other kernels call."""
+    return _compile(function, **NO_REFERENCE_COUNTS, **NOT_FROM_PYTHON)
+
+
+def compiled_scores(function: Function) -> Function:
+    """Do the same for an inner function of finite numbers that may be rounded otherwise and summed
+    in any order, to use all that the processor has.
     """
-    unordered = {'nnan', 'ninf', 'nsz', 'reassoc'}
-    return _compile(function, fastmath=unordered, **NO_REFERENCE_COUNTS)
+    loose = {'nnan', 'ninf', 'nsz', 'reassoc', 'contract'}
+    return _compile(function, fastmath=loose, **NO_REFERENCE_COUNTS, **NOT_FROM_PYTHON)
+
+
+def inlined(function: Function) -> Function:
+    """Make a function a part of the kernels that call it, with their rules of rounding."""
+    return numba.njit(function, inline='always')
 
 
 def _compile(function: Function, **options: Any) -> Any:
@@ -54,18 +59,7 @@ def _compile(function: Function, **options: Any) -> Any:
     options |= {'nogil': True, 'error_model': 'numpy'}
     kernel: Any = numba.njit(function, **options)
     try:
-        keep_machine_code(kernel, _sources(function.__code__.co_filename))
+        keep_machine_code(kernel, kernel_sources(function.__code__.co_filename))
     except OSError:  # no sources to tell whether code is stale: rather compile once a process
         return numba.njit(function, **options)
     return kernel
-
-
-@lru_cache
-def _sources(file: str) -> str:
-    """Return a digest of all files whose functions or constants end up in a kernel of `file`."""
-    digest = hashlib.sha256()
-    package = Path(__file__).parents[1]
-    shared = (*package.glob('fusion/*.py'), *package.glob('labels/*.py'), Path(__file__))
-    for path in sorted({*shared, Path(file)}):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

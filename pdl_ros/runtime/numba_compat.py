@@ -6,7 +6,8 @@
   code: one that a power failure cut ends in an EOFError or worse, a full disk in an OSError, and
   whoever may write there has code run. Where a numba has none of this, kernels are compiled in each
   process.
-- The option `_nrt`: without it kernels are right as well, and take four times as long.
+- The options `_nrt`, without which kernels are right as well, and take four times as long, and
+  `no_cpython_wrapper` and `no_cfunc_wrapper`, without which they compile slower.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import numba
 from numba.core.options import DefaultOptions
 
-from pdl_ros.runtime import cache
+from pdl_ros.runtime import cache, precompile
 
 _Base: Any = object
 _parts: Any = None  # takes a compiled function apart, and puts it together
@@ -35,6 +36,14 @@ with suppress(ImportError, AttributeError):
 _LOG = logging.getLogger('pdl_ros.runtime')
 NO_REFERENCE_COUNTS = {'_nrt': False} if hasattr(DefaultOptions, '_nrt') else {}
 """Options of a function that makes no array."""
+NOT_FROM_PYTHON = {
+    name: True
+    for name in ('no_cpython_wrapper', 'no_cfunc_wrapper')
+    if hasattr(DefaultOptions, name)
+}
+"""Options of a function that only other kernels call: what would take its arguments from Python is
+not compiled, a quarter of all the work.
+"""
 
 
 def keep_machine_code(kernel: Any, sources: str) -> None:
@@ -51,6 +60,8 @@ class KernelCache(_Base):
 
     def __init__(self, function: Any, sources: str) -> None:
         self._function, self._sources = function, sources
+        package = Path(__file__).parents[1]
+        self._shipped = package in Path(function.__code__.co_filename).parents
 
     @property
     def cache_path(self) -> str:
@@ -60,7 +71,10 @@ class KernelCache(_Base):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled function from disk, or None."""
         target_context.refresh()  # loads what the code may call
-        content = cache.load(self._facts(sig, target_context.codegen()))
+        facts = self._facts(sig, target_context.codegen())
+        if self._shipped:
+            precompile.wait_for(cache.cache_file(facts))
+        content = cache.load(facts)
         if content is None:
             return None
         try:
@@ -73,13 +87,7 @@ class KernelCache(_Base):
         """Keep a compiled function, in place of what was compiled from older sources."""
         if data.lifted or data.library.has_dynamic_globals:  # only right in this process
             return
-        facts = self._facts(sig, data.codegen)
-        path = cache.store(facts, _dumps(_parts.reduce(None, data)))
-        if path is not None:
-            with suppress(OSError):
-                for other in path.parent.glob(f'{facts["what"]}-*'):
-                    if other != path:
-                        other.unlink()
+        cache.replace(self._facts(sig, data.codegen), _dumps(_parts.reduce(None, data)))
 
     def enable(self) -> None:
         """Do nothing: a kernel's cache is never off."""

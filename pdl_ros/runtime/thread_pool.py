@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-
-import torch
 
 _pool: ThreadPoolExecutor | None = None
 
@@ -42,8 +41,9 @@ def parallel_for(task: Callable[[int, int], None], items: int, workers: int) -> 
 
 
 def num_threads() -> int:
-    """Return how many cores PyTorch may use, and so the kernels."""
-    return torch.get_num_threads()
+    """Return how many cores PyTorch may use, and so the kernels; all where nobody needs it."""
+    torch = sys.modules.get('torch')
+    return torch.get_num_threads() if torch else os.cpu_count() or 1
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -74,12 +74,12 @@ def test_a_length_that_no_message_has_takes_no_memory_and_is_refused():
 def test_the_first_frame_waits_for_no_compiler():
     label_set = LabelSet.load('camvid')
     warm_up_outputs(label_set)
-    kernels = (visualization._find_edges, visualization._keep_things, visualization._finish_overlay)
-    before = [len(kernel.signatures) for kernel in (*kernels, masks._scan, masks._order)]
+    kernels = (visualization._find_edges, visualization._keep_things, visualization._draw_contours)
+    before = [len(kernel.signatures) for kernel in (*kernels, masks._scan, masks._compress)]
     image = Image(height=4, width=6, encoding='rgb8', step=18, data=bytes(72))
     for rgb in (to_rgb(view_image(serialize_message(image))), np.zeros((4, 6, 3), np.uint8)):
         labels = torch.zeros(4, 6, dtype=torch.int32).numpy()
         _, picture = ImageWriter('rgb8').blank(4, 6, Header())
         visualization.overlay(rgb, labels, label_set, 0.5, picture)
         masks.coco_masks(labels, [0])
-    assert before == [len(kernel.signatures) for kernel in (*kernels, masks._scan, masks._order)]
+    assert before == [len(kernel.signatures) for kernel in (*kernels, masks._scan, masks._compress)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pdl_ros.runtime import cache, compiled, numba_compat
+from pdl_ros.runtime import cache, numba_compat, precompile
 
 KERNELS = """
 from pdl_ros.runtime.compiled import compiled, compiled_inner
@@ -42,7 +42,7 @@ def run(folder, tmp_path, monkeypatch, caplog):
     def run() -> tuple[bool, str]:
         caplog.clear()
         monkeypatch.setattr(cache, '_told', set())
-        compiled._sources.cache_clear()
+        precompile.kernel_sources.cache_clear()
         spec = importlib.util.spec_from_file_location('kernels', tmp_path / 'kernels.py')
         kernels = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(kernels)

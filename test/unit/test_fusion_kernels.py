@@ -238,10 +238,10 @@ assert os.waitpid(child, 0)[1] == 0
 def test_machine_code_from_before_an_edit_of_any_file_of_the_fusion_is_not_run():
     # numba would look only at the file of a function, not at where its constants come from.
     from pdl_ros.fusion import pixels_cpu
-    from pdl_ros.runtime import compiled
+    from pdl_ros.runtime.precompile import kernel_sources
 
     kernel = pixels_cpu.segment_strip
-    assert kernel._cache._sources == compiled._sources(kernel.py_func.__code__.co_filename)
+    assert kernel._cache._sources == kernel_sources(kernel.py_func.__code__.co_filename)
 
 
 def test_a_machine_without_a_writable_folder_compiles_for_each_process():

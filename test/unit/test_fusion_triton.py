@@ -22,7 +22,7 @@ from pdl_ros.bench.streets import noise_heads, street_heads
 from pdl_ros.doctor.gpu.fusion_check import check_fusion
 from pdl_ros.doctor.gpu.outcome import PASSED, trial_on
 from pdl_ros.fusion import FusionSettings, fuse_reference
-from pdl_ros.fusion.fuse import fuse_each
+from pdl_ros.fusion.entry import fuse_each
 from pdl_ros.network.heads import HeadOutputs
 
 from .test_fusion_kernels import (
