@@ -35,8 +35,11 @@ class Preprocessor:
         x = pixels.permute(2, 0, 1)[None]
         if size != x.shape[-2:]:
             x = _resize(x, size)
-        canvas = self._pad.repeat(1, 1, *padded_size(size, self.variant))
-        inside = canvas[..., : size[0], : size[1]]
+        height, width = size
+        canvas = torch.empty(1, 3, *padded_size(size, self.variant), device=self.device)
+        canvas[..., height:, :] = self._pad
+        canvas[..., :height, width:] = self._pad
+        inside = canvas[..., :height, :width]
         torch.sub(x.flip(-1) if mirrored else x, self._mean, out=inside)
         inside /= self._std
         return canvas
