@@ -90,6 +90,7 @@ class Segmenter:
         """
         precompile.start()
         file = find_weights(name_or_file)
+        precompile.start()
         with told_if_slow(f'Loading the weights {file}'):
             network, found = checkpoints.load(file, variant)
         settings = replace(engine or EngineSettings(), checkpoint=file)

@@ -118,7 +118,7 @@ def open_segmenter(
     weights: str, device: str, scales: str, flip: bool, engine: str, precision: str
 ) -> Segmenter:
     """Load a network and set its test-time augmentation."""
-    precompile.start()  # beside the import of PyTorch
+    precompile.start()
     import_torch()
     from pdl_ros.pipeline import Segmenter
 

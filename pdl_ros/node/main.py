@@ -34,7 +34,6 @@ def main(arguments: list[str] | None = None) -> None:
     share_one_heap()
     configure_shared_memory()
     limit_openmp_spin()
-    precompile.start()
     # Until the node is there, Ctrl-C has nothing to end but the reading of PyTorch.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
@@ -43,7 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
     except PdlError as error:
         print(f'panoptic_node: {error}', file=sys.stderr)
         _exit(2)
-    with told_if_slow('Importing PyTorch', get_logger('panoptic_node').info):
+    say = get_logger('panoptic_node').info
+    precompile.start(say)
+    with told_if_slow('Importing PyTorch', say):
         from pdl_ros.node.executor import NodeExecutor
         from pdl_ros.node.panoptic_node import PanopticNode
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,24 +32,26 @@ _PACKAGE = Path(__file__).parents[1]
 _TURNS = 100_000  # of a Python loop, to see how fast this machine is
 _WORK = 1500  # times as long as these takes a group
 _builds: list[subprocess.Popen[bytes]] | None = None
-_announced = False
 _once = threading.Lock()
 
 
-def start() -> None:
+def start(say: Callable[[str], object] = _LOG.info) -> None:
     """Begin to compile what this machine's cache lacks, and say so: once a process, and not in one
     that compiles. May be called before anything heavy is imported.
     """
     global _builds
     with _once:
-        if _builds is None:
-            missing = [group for group in GROUPS if not is_compiled(group)]
-            # Where nothing can be kept, each process has to compile for itself.
-            possible = missing and cache.store({'what': 'kernels'}, b'') is not None
-            _builds = []
+        if _builds is not None:
+            return
+        _builds = []
+        missing = [group for group in GROUPS if not is_compiled(group)]
+        # Where nothing can be kept, each process has to compile for itself.
+        if missing and cache.store({'what': 'kernels'}, b'') is not None:
+            at_once = min(os.cpu_count() or 1, len(missing))
+            seconds = round(_seconds() * len(missing) / at_once)
+            say(f'Compiling the CPU kernels, once for this machine: about {seconds} s ...')
             with contextlib.suppress(OSError):  # no process can be started
-                _builds.extend(map(_compile, missing if possible else ()))
-        _announce()
+                _builds.extend(map(_compile, missing))
 
 
 def wait_for(kernel: Path) -> None:
@@ -118,23 +120,12 @@ def _compile(group: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _announce() -> None:
-    """Say what goes on, once there is somebody who listens."""
-    global _announced
-    if not _builds or _announced or not _LOG.hasHandlers() or not _LOG.isEnabledFor(logging.INFO):
-        return
-    if any(build.poll() is None for build in _builds):
-        _announced = True
-        seconds = _seconds() * (1 if (os.cpu_count() or 1) > 1 else len(_builds))
-        _LOG.info('Compiling the CPU kernels, once for this machine: about %d s.', seconds)
-
-
-def _seconds() -> int:
+def _seconds() -> float:
     """Estimate how long this machine takes for a group, from how fast its Python is."""
     began = time.perf_counter()
     for _ in range(_TURNS):
         pass
-    return max(round(_WORK * (time.perf_counter() - began)), 1)
+    return _WORK * (time.perf_counter() - began)
 
 
 def _facts(group: str) -> dict[str, str]:
