@@ -15,6 +15,7 @@ from pdl_ros.evaluation.run import evaluate
 from pdl_ros.network import checkpoints
 from pdl_ros.network.cost import multiply_adds_by_part, parameter_count
 from pdl_ros.network.variants import VARIANTS, Variant, get_variant
+from pdl_ros.network.weight_files import is_shipped
 from pdl_ros.pipeline import Segmenter
 from pdl_ros.preprocessing import network_size, padded_size
 
@@ -93,7 +94,7 @@ def print_results(results: dict[str, Any]) -> None:
 
 
 def _has_weights(name: str) -> bool:
-    return name not in VARIANTS or (checkpoints.SHIPPED / f'{name}.safetensors').is_file()
+    return name not in VARIANTS or is_shipped(name)
 
 
 def _cost(variant: Variant, height: int, width: int) -> dict[str, Any]:
