@@ -26,6 +26,7 @@ from pdl_ros.network import checkpoints
 from pdl_ros.network.cost import multiply_adds
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import get_variant
+from pdl_ros.network.weight_files import find_weights
 from pdl_ros.pipeline import Segmenter
 from pdl_ros.preprocessing import network_size, padded_size
 from pdl_ros.runtime.cpu_features import instruction_set, processor
@@ -220,7 +221,7 @@ def test_variants_are_counted_timed_and_scored_and_a_missing_engine_costs_its_ow
 ):
     # In this process: starting one for each case takes seconds.
     monkeypatch.setattr(engines, 'in_own_process', lambda _, *case: engines.measure(*case))
-    mine = str(shutil.copy(checkpoints.find('scene_tiny'), tmp_path / 'mine.safetensors'))
+    mine = str(shutil.copy(find_weights('scene_tiny'), tmp_path / 'mine.safetensors'))
     streets = SceneDataset(2, 160, 256, first_seed=10_000)
     results = variants.bench_variants([mine], 64, 96, 1, ['torch fp32', 'torch fp16'], streets)
     variants.print_results(json.loads(json.dumps(results)))

@@ -126,13 +126,13 @@ def test_a_shipped_variant_is_found_by_name_unless_a_file_of_that_name_lies_here
 @pytest.mark.parametrize(
     ('name', 'way'),
     [
-        ('camvid_efficientnet_lite0_small', 'train them with `pdl_ros train camvid_eff.*_small`'),
+        ('camvid_efficientnet_lite0_small', 'train it with `pdl_ros train camvid_eff.*_small`'),
         ('cityscapes_r52_dsconv', 'download them from https://.*23d03a.pkl and give the file'),
     ],
 )
 def test_whoever_asks_for_a_variant_that_is_not_shipped_learns_how_to_get_its_weights(name, way):
     with pytest.raises(PdlError, match=f"No weights '{name}': the variant comes without; {way}"):
-        checkpoints.find(name)
+        weight_files.find_weights(name)
 
 
 # --- files that are not ours ----------------------------------------------------------------------
