@@ -36,7 +36,7 @@ _LITE0 = Variant(
 )
 # A third of the multiply-adds for processors without AVX-512: stride 32 with the third low-level
 # feature that the authors' release has at that stride, and narrow decoders, which 11 classes do not
-# fill. What each choice costs and scores is measured in docs/benchmarks.md.
+# fill. What was measured of it is in docs/benchmarks.md.
 _SMALL = replace(
     _LITE0,
     name='camvid_efficientnet_lite0_small',
@@ -52,7 +52,8 @@ _SMALL = replace(
         aspp_rates=(3, 6, 9),
     ),
 )
-# 25 frames a second on two cores with AVX2: 0.8 of the pixels in each direction, too.
+# Meant for 25 frames a second on two cores with AVX2, not yet measured through the node: 0.8 of the
+# pixels in each direction, and narrower still.
 _TINY = replace(
     _SMALL,
     name='camvid_efficientnet_lite0_tiny',
