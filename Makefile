@@ -14,9 +14,9 @@ RUN = $(SETUP) run --
 # No more than AVX2, which is what most robots have, for PyTorch, OpenVINO and the compiled kernels.
 # Without the empty NUMBA_CPU_FEATURES a Haswell would get what this processor has beyond it.
 AVX2 = ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=
-# Left out is what compiles all kernels again, to see that it can be done.
-AVX2_TESTS = test/unit/test_torch_engine.py test/unit/test_fusion_kernels.py \
-	test/node/test_topics.py -k 'not machine_without'
+EXACT = test_no_pixel_depends_on_whether_the_plain_or_the_fast_fusion_ran
+AVX2_TESTS = test/unit/test_torch_engine.py test/node/test_topics.py \
+	test/unit/test_fusion_kernels.py::$(EXACT)
 
 .PHONY: demo bench test test-avx2 soak lint types setup shell lock clean
 
@@ -33,8 +33,8 @@ bench:
 test:
 	@$(RUN) python -m pytest $(PARALLEL) $(ARGS)
 
-# What passes on a server passes on a robot; ARGS=test is everything. The benchmark comes first: it
-# compiles the kernels once, and auto tries every engine.
+# What passes on a server passes on a robot; ARGS='test/unit test/node' is nearly everything. The
+# benchmark comes first: it compiles the kernels once, and auto tries every engine.
 test-avx2:
 	@$(AVX2) $(RUN) pdl_ros bench engines --variant scene_tiny --engine auto --frames 1
 	@$(AVX2) $(RUN) python -m pytest $(PARALLEL) $(or $(ARGS),$(AVX2_TESTS))
