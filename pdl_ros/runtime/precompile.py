@@ -30,7 +30,7 @@ GROUPS = ('pixels', 'others')
 _LOG = logging.getLogger('pdl_ros.runtime')
 _PACKAGE = Path(__file__).parents[1]
 _TURNS = 100_000  # of a Python loop, to see how fast this machine is
-_WORK = 1500  # times as long as these takes a group
+_WORK = 4500  # times as long as these takes a group, alone on its core
 _builds: list[subprocess.Popen[bytes]] | None = None
 _once = threading.Lock()
 
