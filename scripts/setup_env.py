@@ -215,6 +215,13 @@ def set_up(environment: Environment) -> None:
     if VISION_MSGS.is_dir() and read(vision_msgs_stamp) != vision_msgs:
         build_vision_msgs(environment)
         vision_msgs_stamp.write_text(vision_msgs)
+    # Else the first start does it. Without a cache that can be written nothing is lost.
+    compile_kernels = 'from pdl_ros.runtime import precompile; precompile.wait()'
+    environment.step(
+        'compile the CPU kernels',
+        [environment.python, '-c', compile_kernels],
+        'the CPU kernels could not be compiled',
+    )
 
 
 def check_machine(environment: Environment) -> None:

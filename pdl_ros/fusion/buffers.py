@@ -33,10 +33,10 @@ class Rows(NamedTuple):
     parity. Channels are the C logits and the offset; the output columns lie in S tiles.
 
     taps: (C + 2, 2, w) usable samples. low, high: (2, S, C) bounds of the logits of a tile.
-    stretched: (C + 2, 2, S * TILE_COLUMNS), at output columns. held: (2, 2), which row a slot holds of the logits
-    and of the offset, -1: none. made: (C + 2, 2, S), whether a tile is stretched. first: (S,) the
-    first tap of a tile; window, last: (S,) that and the first of the last `window` taps, a power of
-    two. spans: (4, w) lowest and highest of ever more taps, twice. able: (C,) list of the classes
+    stretched: (C + 2, 2, S * TILE_COLUMNS), at output columns. held: (2, 2), which row a slot has
+    of the logits and of the offset, -1: none. made: (C + 2, 2, S), whether a tile is stretched.
+    window: a power of two; first, last: (S,), where the first and the last so many taps of a tile
+    begin. spans: (4, w) lowest and highest of ever more taps, twice. able: (C,) list of the classes
     that can win.
     """
 
@@ -86,7 +86,7 @@ def empty_tallies(centers: int, things: int, workers: int) -> list[Tally]:
 
 
 def worker_buffers(channels: int, taps: int, things: int, along: AxisView) -> tuple[Rows, Line]:
-    """Return the buffers of one worker for heads of C channels, w taps wide, and T thing classes."""
+    """Return a worker's buffers for heads of C channels, w samples wide, and T thing classes."""
     width = len(along.lower)
     starts = np.arange(0, width, TILE_COLUMNS)
     first = along.lower[starts].astype(np.int64)

@@ -140,7 +140,9 @@ def _mark_tile(down, along, first, y0, y1, x0, x1, threshold, radius, space, is_
     values = space.values[0, :size]
     values[:] = -1
     corner = (top - (y0 - radius)) * across + left - (x0 - radius)
-    _sample_tile(down, along, first, top, bottom, left, right, threshold, space, values[corner:], across)
+    _sample_tile(
+        down, along, first, top, bottom, left, right, threshold, space, values[corner:], across
+    )
     # A square maximum is the maximum of maxima along the axes; each in log2(window) passes, as the
     # maximum of 2n neighbours is that of two maxima of n. A pass runs over the tile as one line:
     # what wraps around its right edge stays within the columns that are not read below.

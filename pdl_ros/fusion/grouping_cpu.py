@@ -78,7 +78,8 @@ def _list_nearby(centers, row):
         bound = bound * np.float32(1.0001) + np.float32(0.01)
         count, nearby = 0, centers.nearby[row, column]
         for i in range(len(ys)):
-            dy, dx = max(abs(ys[i] - middle_y) - half, zero), max(abs(xs[i] - middle_x) - half, zero)
+            dy = max(abs(ys[i] - middle_y) - half, zero)
+            dx = max(abs(xs[i] - middle_x) - half, zero)
             if dy * dy + dx * dx <= bound:
                 if count < MOST_NEARBY:
                     nearby[count] = i

@@ -108,6 +108,7 @@ def stretch(rows, channel, slot, tile, along):
     rows.made[channel, slot, tile] = True
     x0 = tile * TILE_COLUMNS
     taps, out = rows.taps[channel, slot], rows.stretched[channel, slot, x0:]
-    left, right, weight, rest = along.lower[x0:], along.upper[x0:], along.weight[x0:], along.rest[x0:]
+    left, right = along.lower[x0:], along.upper[x0:]
+    weight, rest = along.weight[x0:], along.rest[x0:]
     for x in range(TILE_COLUMNS):
         out[x] = taps[left[x]] * rest[x] + taps[right[x]] * weight[x]

@@ -1,10 +1,11 @@
 # mypy: allow-untyped-defs, no-check-untyped-defs
 """Classes, grouping and votes of all pixels on the CPU, in one pass over the heads.
 
-The pass goes from one pair of head rows to the next, and there over tiles of TILE_COLUMNS. It
-samples logits only where it must: within a tile, a class whose largest sample is below another's smallest
-cannot win, and most of a street is such clear ground. What is sampled is rounded as
-`sampling.sample` rounds it.
+The pass goes from one pair of head rows to the next, and there over tiles of TILE_COLUMNS pixels,
+always whole ones: a loop of a known length needs no code for what is left over. It samples logits
+only where it must: within a tile, a class whose largest sample is below another's smallest cannot
+win, and most of a street is such clear ground. What is sampled is rounded as `sampling.sample`
+rounds it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from pdl_ros.fusion.buffers import TILE_COLUMNS, TILE_ROWS
 from pdl_ros.fusion.grouping_cpu import CELL, MARGIN
 from pdl_ros.fusion.head_rows_cpu import contenders, load, load_offset, stretch
 from pdl_ros.fusion.limits import LEAST_EVIDENCE, PROBABILITY_UNIT
-from pdl_ros.fusion.views import AxisView
 from pdl_ros.labels.label_set import SEMANTIC_VOID
 from pdl_ros.runtime.compiled import compiled, compiled_inner, compiled_scores, inlined
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from pdl_ros.fusion.limits import LARGEST
 from pdl_ros.network.heads import HeadOutputs
 
+
 class Axis(NamedTuple):
     """Where the pixels of one output axis sample the heads: value = (1 - weight) × head[lower] +
     weight × head[upper].

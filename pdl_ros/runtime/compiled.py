@@ -50,7 +50,8 @@ def compiled_scores(function: Function) -> Function:
 
 def inlined(function: Function) -> Function:
     """Make a function a part of the kernels that call it, with their rules of rounding."""
-    return numba.njit(function, inline='always')
+    kernel: Any = numba.njit(function, inline='always')
+    return kernel
 
 
 def _compile(function: Function, **options: Any) -> Any:

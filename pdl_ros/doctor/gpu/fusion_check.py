@@ -14,7 +14,7 @@ from pdl_ros.bench.hard_heads import TINY, hard_frame, hard_settings
 from pdl_ros.bench.streets import noise_heads, street_heads
 from pdl_ros.doctor.gpu.outcome import NOT_HERE, Outcome, Trial, judged
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse_reference
-from pdl_ros.fusion.fuse import fuse_each
+from pdl_ros.fusion.entry import fuse_each
 from pdl_ros.labels import LabelSet
 from pdl_ros.network.heads import HeadOutputs
 
