@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdl_ros.engines import EngineSettings, tensorrt_plans
+from pdl_ros.engines import EngineSettings, factory
 from pdl_ros.engines.tensorrt_plans import (
     _int8_model,
     image_shapes,
@@ -114,7 +114,7 @@ def test_a_segmenter_asks_for_what_the_export_of_its_cameras_size_built(size, mo
         asked.extend([*instead, arguments[4]])
         return engine()
 
-    monkeypatch.setattr(tensorrt_plans, 'open_tensorrt', opened)
+    monkeypatch.setattr(factory, 'open_tensorrt', opened)
     network = network_of(camvid)
     Segmenter(network, camvid, 'cpu', None, EngineSettings('tensorrt', frame_size=size, batch=2))
     exported = image_shapes(camvid, (height, width), 2)  # export tensorrt --height --width --batch
