@@ -125,6 +125,14 @@ def test_loading_weights_draws_no_random_ones_first() -> None:
     assert not any(tensor.is_meta for tensor in network.state_dict().values())
 
 
+def test_loading_weights_does_not_import_pytorchs_compiler() -> None:
+    code = (
+        "from pdl_ros.network import checkpoints; checkpoints.load('scene_tiny'); "
+        "import sys; sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, '-c', code]).returncode == 0
+
+
 def test_a_loaded_network_keeps_its_weights_when_the_file_changes(tmp_path: Path) -> None:
     """Its tensors must not be views of a mapped file, which somebody writes to."""
     network, variant = checkpoints.load('scene_tiny')
