@@ -293,6 +293,20 @@ def install_packages(environment: Environment, stamp: Path) -> None:
     (site / '_pdl_ros_checkout.pth').write_text(f'{ROOT}\n{messages}\nimport _pdl_ros_checkout\n')
     if not environment.system:
         repair_cmake_paths(environment)
+    compile_packages(environment, site)
+
+
+def compile_packages(environment: Environment, site: Path) -> None:
+    """Compile all packages on all cores; pip would take one core, and the first start too.
+
+    A few files are templates, which do not compile.
+    """
+    code = f'import compileall; compileall.compile_dir({str(site)!r}, quiet=2, workers=0)'
+    environment.step(
+        'compile the packages',
+        [environment.python, '-c', code],
+        'the packages could not be compiled',
+    )
 
 
 def install_torch(environment: Environment, pip: list) -> None:
