@@ -38,7 +38,7 @@ class Head(nn.Module):
         self.block = block
         self.predictor = nn.Conv2d(channels, outputs, 1)
         # Small initial predictions: a freshly started instance branch must not drown the semantic
-        # loss. Without memory there is nothing to draw, but PyTorch would import its compiler for it.
+        # loss. Without memory there is nothing to draw, and PyTorch would import its compiler.
         if not self.predictor.weight.is_meta:
             nn.init.normal_(self.predictor.weight, 0, 0.001)
         assert self.predictor.bias is not None
