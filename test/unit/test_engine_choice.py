@@ -406,6 +406,8 @@ segmenter = Segmenter.load('scene_tiny', 'cpu', engine=EngineSettings(frame_size
         timeout=120,
         check=True,
     )
-    timing, chosen = (line for line in done.stderr.splitlines() if 'pdl_ros.engines' in line)
+    said = [line for line in done.stderr.splitlines() if 'pdl_ros.engines' in line]
+    timing = next(line for line in said if 'Timing once' in line)
+    chosen = next(line for line in said if 'runs on' in line)
     assert 'torch fp32' in timing and 'bf16' not in timing
     assert 'scene_tiny runs on ' in chosen and 'ms a frame of 96×160' in chosen
