@@ -410,4 +410,4 @@ segmenter = Segmenter.load('scene_tiny', 'cpu', engine=EngineSettings(frame_size
     timing = next(line for line in said if 'Timing once' in line)
     chosen = next(line for line in said if 'runs on' in line)
     assert 'torch fp32' in timing and 'bf16' not in timing
-    assert 'scene_tiny runs on ' in chosen and 'ms a frame of 96×160' in chosen
+    assert 'scene_tiny runs on ' in chosen and 'ms a frame of 160×288' in chosen
