@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pdl_ros.augmentation import InferenceAugmentation
-from pdl_ros.engines import pick_device
+from pdl_ros.engines import EngineSettings, pick_device
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
 from pdl_ros.network import checkpoints
