@@ -145,7 +145,12 @@ def _files(folder: Path) -> Iterable[Path]:
 
 
 def _kind(name: str) -> str:
-    words = {'kernel-': 'compiled kernels', '.engine-': 'TensorRT engines', '.onnx-': 'int8 models'}
+    words = {
+        'kernel': 'compiled kernels',
+        '.engine-': 'TensorRT engines',
+        '.onnx-': 'exported networks',
+        '-choice.json-': 'choices of an engine',
+    }
     return next((kind for word, kind in words.items() if word in name), 'other files')
 
 

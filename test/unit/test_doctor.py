@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from pdl_ros.doctor import machine, report, storage
+from pdl_ros.doctor import machine, probes, report, storage
 from pdl_ros.doctor.child import ProbeError, ask
 from pdl_ros.doctor.engines import engine_section
 from pdl_ros.doctor.finding import DOUBTFUL, LEVELS, MISSING, OK, OPTIONAL, Finding, Section
 from pdl_ros.doctor.packages import PACKAGES, Package, _look_at
 from pdl_ros.doctor.show import show_section, show_verdict
+from pdl_ros.runtime import cache
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCH = {
@@ -139,6 +140,13 @@ def test_a_cache_folder_that_cannot_be_written_is_said_with_the_reason(tmp_path,
     found = storage._cache()
     assert found.level == OK
     assert found.data['files'] == {'compiled kernels': 1, 'other files': 1}
+
+
+def test_what_the_engines_keep_in_the_cache_is_called_what_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv('PDL_ROS_CACHE', str(tmp_path))
+    cache.store({'what': 'scene_tiny-fp32.onnx'}, b'x')
+    cache.store({'what': 'scene_tiny-choice.json'}, b'{}')
+    assert probes.cache()['files'] == {'exported networks': 1, 'choices of an engine': 1}
 
 
 def test_weights_that_git_left_as_pointers_are_missing(tmp_path):
