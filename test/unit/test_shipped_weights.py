@@ -20,12 +20,14 @@ from pdl_ros.network.variants import get_variant
 from pdl_ros.pipeline import Segmenter
 
 CLIP_LABELS = Path(__file__).parent / 'data' / 'clip_semantic.png'
+# Least mIoU of six images of CamVid val.
+STREETS = {'camvid_efficientnet_lite0': 0.62, 'camvid_efficientnet_lite0_small': 0.57}
 SHIPPED = sorted(weight_files.SHIPPED.glob('*.safetensors'))
 
 
 def test_the_demo_needs_no_download_and_the_package_stays_small() -> None:
-    assert {p.stem for p in SHIPPED} == {'camvid_efficientnet_lite0', 'scene_tiny'}
-    assert sum(p.stat().st_size for p in SHIPPED) < 20e6
+    assert {p.stem for p in SHIPPED} == {*STREETS, 'scene_tiny'}
+    assert sum(p.stat().st_size for p in weight_files.SHIPPED.iterdir()) < 40e6
 
 
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda p: p.stem)
@@ -72,8 +74,11 @@ def test_the_street_weights_see_in_the_demos_clip_what_they_saw_when_they_were_s
         assert (instance[semantic == car] > 0).mean() > 0.95, 'cars without a centre'
 
 
-def test_the_street_weights_segment_real_streets_as_well_as_the_readme_says(camvid: Path) -> None:
-    segmenter = Segmenter.load('camvid_efficientnet_lite0', 'cpu')
+@pytest.mark.parametrize(('weights', 'least'), STREETS.items())
+def test_the_street_weights_segment_real_streets_as_well_as_the_docs_say(
+    camvid: Path, weights: str, least: float
+) -> None:
+    segmenter = Segmenter.load(weights, 'cpu')
     dataset = LabelFolder(camvid, 'val', segmenter.label_set)
     evaluator = PanopticEvaluator(segmenter.label_set)
     for index in range(0, len(dataset), 20):
@@ -81,5 +86,5 @@ def test_the_street_weights_segment_real_streets_as_well_as_the_readme_says(camv
         result = segmenter(sample.image)
         evaluator.update(result.panoptic, sample, result.semantic)
     scores = evaluator.compute()
-    assert scores.pq > 0.55, scores
-    assert scores.miou > 0.62, scores
+    assert scores.pq > least - 0.07, scores
+    assert scores.miou > least, scores

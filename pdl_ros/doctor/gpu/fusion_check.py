@@ -20,7 +20,8 @@ from pdl_ros.network.heads import HeadOutputs
 
 _SIZES = ((1024, 2048), (256, 512), (75, 131))
 _HARD_FRAMES, _TRIED_FRAMES = 300, 2
-_SCORES = ('score', 'class_score')
+# Read between the heatmap's samples (at a mask's centroid), objectness is rounded too.
+_SCORES = ('score', 'class_score', 'objectness')
 
 
 def check_fusion(trial: Trial) -> Outcome:
