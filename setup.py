@@ -46,7 +46,17 @@ setup(
         include=['pdl_ros', 'pdl_ros.*'], exclude=['*.__pycache__', '*.__pycache__.*']
     ),
     package_data={
-        '': ['*.yaml', '*.json', '*.safetensors', '*.npz', '*.mp4', '*.png', '*.jpg', '*.xml']
+        '': [
+            '*.yaml',
+            '*.json',
+            '*.safetensors',
+            '*.onnx',
+            '*.npz',
+            '*.mp4',
+            '*.png',
+            '*.jpg',
+            '*.xml',
+        ]
     },
     python_requires='>=3.10,<3.13',
     install_requires=[

@@ -21,8 +21,9 @@ from pdl_ros.engines.agreement import Agreement, keep_agreement
 from pdl_ros.engines.calibration import halve, quantise
 from pdl_ros.engines.candidates import RUNTIMES
 from pdl_ros.engines.factory import open_engine
-from pdl_ros.engines.onnx_engine import cpu_session, installed_runtime
+from pdl_ros.engines.onnx_engine import installed_runtime
 from pdl_ros.engines.onnx_export import OUTPUTS
+from pdl_ros.engines.onnx_sessions import cpu_session
 from pdl_ros.engines.tensorrt_plans import onnx_model, weights_digest
 from pdl_ros.errors import PdlError
 from pdl_ros.evaluation.metrics import PanopticEvaluator
@@ -37,7 +38,13 @@ from pdl_ros.preprocessing import Preprocessor, network_size
 from pdl_ros.runtime.cpu_features import instruction_set
 
 PLAIN = 'plain fp32'
-ENGINES = ('torch fp32', 'torch bf16', 'onnx fp32', 'onnx bf16', 'file fp16', 'file int8')
+ENGINES = (
+    *('torch fp32', 'torch bf16'),
+    *('openvino fp32', 'openvino bf16', 'openvino int8'),
+    *('onnxruntime fp32', 'onnxruntime int8'),
+    *('onnx fp32', 'onnx bf16'),  # whichever of the two is installed
+    *('file fp16', 'file int8'),
+)
 """`file`: what TensorRT is given, computed as written by ONNX Runtime."""
 CALIBRATION = 32
 
@@ -72,7 +79,8 @@ def bench_agreement(
     for engine in engines:
         if engine not in ENGINES:
             raise PdlError(f'No engine {engine!r} to compare; give {" or ".join(ENGINES)}.')
-    network, variant = checkpoints.load(weights)
+    checkpoint = find_weights(weights)
+    network, variant = checkpoints.load(checkpoint)
     preprocess = Preprocessor(variant, torch.device('cpu'))
 
     def prepared(image: np.ndarray) -> Tensor:
@@ -83,7 +91,7 @@ def bench_agreement(
     lacking = []
     for engine in engines:
         try:
-            runs[engine] = _open(engine, network, variant, batches)
+            runs[engine] = _open(engine, network, variant, batches, checkpoint)
         except PdlError as error:
             lacking.append({'engine': engine, 'why_not': str(error)})
     tallies = {n: _Tally(run, PanopticEvaluator(variant.label_set)) for n, run in runs.items()}
@@ -158,10 +166,13 @@ def keep_results(results: dict[str, Any], data: Path) -> Path:
     return keep_agreement(checkpoint, weights, frames, rows)
 
 
-def _open(name: str, network: PanopticDeepLab, variant: Variant, batches: Any) -> Run:
+def _open(
+    name: str, network: PanopticDeepLab, variant: Variant, batches: Any, checkpoint: Path
+) -> Run:
     kind, precision = name.split()
     if kind != 'file':
-        return open_engine(network, variant, pick_device('cpu'), EngineSettings(kind, precision))
+        settings = EngineSettings(kind, precision, checkpoint=checkpoint)
+        return open_engine(network, variant, pick_device('cpu'), settings)
     model = onnx_model(network, variant, 'fp32')
     session = cpu_session(
         halve(model) if precision == 'fp16' else quantise(model, batches), optimised=False

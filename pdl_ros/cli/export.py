@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pdl_ros.cli.options import OutFile, WeightsFile, import_torch
 from pdl_ros.engines.devices import check_device_name
 from pdl_ros.errors import require, require_package
+
+if TYPE_CHECKING:
+    import numpy as np
 
 export = typer.Typer(help='Write a network for other runtimes.', no_args_is_help=True)
 
@@ -51,6 +55,117 @@ def onnx(
 
 
 @export.command()
+def openvino(
+    weights: WeightsFile,
+    calibrate: Annotated[
+        str,
+        typer.Option(help='A folder of images like those to come, a video or a rosbag.'),
+    ],
+    precision: Annotated[str, typer.Option(help='int8; others need no export.')] = 'int8',
+    data: Annotated[
+        Path | None,
+        typer.Option(help='Labelled images to score it on: images/val and panoptic/val.'),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option('--out', '-o', help='The file to write; else beside the checkpoint.'),
+    ] = None,
+) -> None:
+    """Quantise a network to int8 for OpenVINO and ONNX Runtime on CPUs; minutes.
+
+    The file lies beside the checkpoint as NAME.int8.onnx, where engine and precision auto look for
+    it. fp32 and bf16 need no export.
+    """
+    from rich.progress import Progress
+
+    from pdl_ros.network.weight_files import find_weights
+    from pdl_ros.runtime.files import atomic_write, require_writable_file
+    from pdl_ros.sources import open_source
+
+    require(
+        precision == 'int8',
+        f'--precision is {precision!r}; only int8 needs a file of its own: OpenVINO runs the '
+        'checkpoint itself in fp32 and bf16.',
+    )
+    for module in ('onnx', 'onnxruntime'):
+        require_package(module, 'export')
+    source = open_source(calibrate)
+    import_torch()
+    from pdl_ros.engines.quantised import quantised_file
+    from pdl_ros.evaluation.quantisation import FRAMES, quantise_network
+    from pdl_ros.network import checkpoints
+
+    checkpoint = find_weights(weights)
+    path = out or quantised_file(checkpoint)
+    require(path.suffix == '.onnx', f'{path} must end in .onnx.')
+    require_writable_file(path)
+    network, variant = checkpoints.load(checkpoint)
+    with Progress(transient=True) as progress:
+        bar = progress.add_task('frames')
+        found = quantise_network(
+            network,
+            variant,
+            spread(source, source.length, FRAMES),
+            lambda what, done, total: progress.update(
+                bar, description=what, completed=done, total=total
+            ),
+        )
+    with atomic_write(path) as file:
+        file.write(found.model)
+    print(
+        f'{path}: {variant.name}, int8, {len(found.model) / 1e6:.1f} MB; {found.wide} of '
+        f'{found.layers} convolutions stay fp32'
+    )
+    if path == quantised_file(checkpoint):
+        _measure_int8(checkpoint, calibrate, found.held_out, data)
+
+
+def _measure_int8(
+    checkpoint: Path, calibrate: str, frames: Sequence[np.ndarray], data: Path | None
+) -> None:
+    """Say how far a checkpoint's int8 is from fp32 here, and note it for engine auto.
+
+    frames: those to compare on where there are no labelled images.
+    """
+    from pdl_ros.bench import agreement
+    from pdl_ros.bench.machine import possible_engines
+    from pdl_ros.engines import EngineSettings, pick_device
+    from pdl_ros.engines.agreement import Agreement, keep_agreement
+    from pdl_ros.engines.factory import open_engine
+    from pdl_ros.engines.tensorrt_plans import weights_digest
+    from pdl_ros.evaluation.quantisation import EqualPixels
+    from pdl_ros.network import checkpoints
+    from pdl_ros.runtime.cpu_features import instruction_set
+
+    network, variant = checkpoints.load(checkpoint)
+    engines = possible_engines(['openvino int8', 'onnxruntime int8'])
+    if data is not None:
+        from pdl_ros.datasets.label_folder import LabelFolder
+
+        scored, training = (LabelFolder(data, split, variant.label_set) for split in ('val',) * 2)
+        results = agreement.bench_agreement(str(checkpoint), scored, training, engines)
+        agreement.print_results(results)
+        agreement.keep_results(results, data)
+        return
+    equal, rows = EqualPixels(network, variant, frames), []
+    for name in engines:
+        runtime, precision = name.split()
+        settings = EngineSettings(runtime, precision, checkpoint=checkpoint)
+        engine = open_engine(network, variant, pick_device('cpu'), settings)
+        share = equal(engine)
+        row = Agreement(runtime, 'int8', instruction_set(runtime), round(share, 5), None)
+        engine.release()
+        verdict = 'auto may take it' if row.meets_mark else 'auto does not take it'
+        print(
+            f'{name} on {row.isa}: {100 * row.equal_pixels:.2f} % of the panoptic pixels of '
+            f'{len(frames)} other frames are those of fp32; {verdict}'
+        )
+        rows.append(row)
+    name = f'{len(frames)} frames of {Path(calibrate).name}'
+    keep_agreement(checkpoint, weights_digest(network), name, rows)
+
+
+@export.command()
 def tensorrt(
     weights: WeightsFile,
     precision: Annotated[str, typer.Option(help='fp32, fp16 or int8.')] = 'fp16',
@@ -86,3 +201,11 @@ def tensorrt(
     size = None if height is None or width is None else (height, width)
     shapes = image_shapes(variant, size, batch)
     open_tensorrt(network, variant, target, precision, shapes, None, images).release()
+
+
+def spread(frames: Iterable[np.ndarray], length: int | None, count: int) -> list[np.ndarray]:
+    """Return `count` frames, evenly spread over a source of this length; the first ones where it is
+    not known.
+    """
+    step = max(1, (length or 0) // count)
+    return list(islice(frames, 0, step * count, step))

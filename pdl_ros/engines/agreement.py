@@ -28,14 +28,14 @@ class Agreement:
 
     engine: torch, openvino or onnxruntime. isa: as `instruction_set` names it. equal_pixels: the
     mean share, 0 to 1, of panoptic pixels that are plain PyTorch's in fp32. pq_difference: points
-    of PQ that it has more.
+    of PQ that it has more; None: there were no labels to measure it with.
     """
 
     engine: str
     precision: str
     isa: str
     equal_pixels: float
-    pq_difference: float
+    pq_difference: float | None
 
     def __post_init__(self) -> None:
         texts = (self.engine, self.precision, self.isa)
@@ -43,14 +43,15 @@ class Agreement:
             all(isinstance(text, str) and len(text) <= 40 for text in texts)
             and self.precision in PRECISIONS
             and _is_within(self.equal_pixels, 0, 1)
-            and _is_within(self.pq_difference, -100, 100),
+            and (self.pq_difference is None or _is_within(self.pq_difference, -100, 100)),
             'holds a row that is none',
         )
 
     @property
     def meets_mark(self) -> bool:
         """Tell whether it may stand for fp32."""
-        return self.equal_pixels >= LEAST_EQUAL_PIXELS and self.pq_difference >= -MOST_PQ_LOST
+        lost = 0.0 if self.pq_difference is None else -self.pq_difference
+        return self.equal_pixels >= LEAST_EQUAL_PIXELS and lost <= MOST_PQ_LOST
 
 
 def disagreement(engine: str, precision: str, rows: Iterable[Agreement]) -> str:
@@ -66,7 +67,8 @@ def disagreement(engine: str, precision: str, rows: Iterable[Agreement]) -> str:
         if (row.engine, row.precision, row.isa) == (engine, precision, isa):
             if row.meets_mark:
                 return ''
-            return f'{100 * row.equal_pixels:.2f} % equal pixels, {row.pq_difference:+.2f} PQ'
+            points = '' if row.pq_difference is None else f', {row.pq_difference:+.2f} PQ'
+            return f'{100 * row.equal_pixels:.2f} % equal pixels{points}'
     if (engine, precision) == ('torch', 'bf16') and has_bf16():
         return ''
     return f'not measured on {isa}'

@@ -68,7 +68,7 @@ def open_way(
     """Make the engine of a way; PdlError where it cannot be had."""
     if way.engine == 'torch':
         return TorchEngine(network, CPU, way.precision)
-    return OnnxEngine(network, variant, CPU, way.precision, way.engine)
+    return OnnxEngine(network, variant, CPU, way.precision, way.engine, quantised)
 
 
 def _possible(engine: str, precision: str, has_int8: bool) -> list[Way]:

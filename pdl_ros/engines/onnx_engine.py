@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pdl_ros.engines.exported import fp32_model
-from pdl_ros.engines.onnx_export import OUTPUTS
+from pdl_ros.engines.onnx_sessions import run_onnxruntime, run_onnxruntime_cuda, run_openvino
 from pdl_ros.errors import require, require_package
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import STRIDE, PanopticDeepLab
 from pdl_ros.network.variants import Variant
 from pdl_ros.runtime.cpu_features import has_bf16
-
-Run = Callable[[Tensor], Sequence[Tensor]]
-"""Contiguous normalised images -> the heads, in the order of `OUTPUTS`."""
 
 
 class OnnxEngine:
@@ -28,7 +21,8 @@ class OnnxEngine:
 
     runtime: openvino, onnxruntime, or None: OpenVINO on a CPU where it is installed, else ONNX
     Runtime. On a CPU OpenVINO is the faster one, and alone has bf16 (docs/engines.md). The runtime
-    takes as many threads as PyTorch has when the engine is made.
+    takes as many threads as PyTorch has when the engine is made. quantised: the ONNX file of this
+    network in int8 (`read_quantised`), which precision int8 runs; without it there is none.
     """
 
     def __init__(
@@ -38,6 +32,7 @@ class OnnxEngine:
         device: torch.device,
         precision: str = 'auto',
         runtime: str | None = None,
+        quantised: bytes | None = None,
     ) -> None:
         self.device, self.name = device, runtime or installed_runtime(device)
         openvino = self.name == 'openvino'
@@ -48,20 +43,24 @@ class OnnxEngine:
                 f'Engine openvino runs on the CPU, and the device is {device}; use engine torch or '
                 'tensorrt, or device cpu.',
             )
-        choices = _openvino_precisions() if openvino else ('fp32',)
+        choices: tuple[str, ...] = _openvino_precisions() if openvino else ('fp32',)
+        if quantised is not None and device.type == 'cpu':
+            choices += ('int8',)
         self.precision = choices[0] if precision == 'auto' else precision
         require(
             self.precision in choices,
             f'Engine {self.name} has no precision {precision!r} on this {device.type}; '
             f'use {" or ".join(choices)}, or another engine.',
         )
-        model = fp32_model(network, variant)
+        model = quantised if self.precision == 'int8' else None
+        if model is None:
+            model = fp32_model(network, variant)
         if openvino:
-            self._run = _run_openvino(model, self.precision)
+            self._run = run_openvino(model, self.precision)
         elif device.type == 'cpu':
-            self._run = _run_onnxruntime(model)
+            self._run = run_onnxruntime(model)
         else:
-            self._run = _run_onnxruntime_cuda(model, device, variant.label_set.num_classes)
+            self._run = run_onnxruntime_cuda(model, device, variant.label_set.num_classes)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> HeadOutputs:
@@ -88,101 +87,9 @@ def cpu_precisions(runtime: str) -> tuple[str, ...]:
     return _openvino_precisions() if runtime == 'openvino' else ('fp32',)
 
 
-def cpu_session(model: bytes | Path, optimised: bool = True) -> Any:
-    """Return ONNX Runtime's InferenceSession of a model on the CPU; not `optimised`, it computes
-    what is written, step by step.
-    """
-    return _session(model, ['CPUExecutionProvider'], optimised)
-
-
-def _session(model: bytes | Path, providers: Sequence[Any], optimised: bool = True) -> Any:
-    require_package('onnxruntime', 'export')
-    import onnxruntime
-
-    onnxruntime.disable_telemetry_events()  # Windows builds have some
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    if not optimised:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # ONNX Runtime's threads would spin for a while after each frame, against the fusion's.
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    return onnxruntime.InferenceSession(
-        model if isinstance(model, bytes) else str(model), options, providers=providers
-    )
-
-
-def _run_onnxruntime(model: bytes) -> Run:
-    session = cpu_session(model)
-    return lambda images: [
-        torch.from_numpy(head) for head in session.run(list(OUTPUTS), {'images': images.numpy()})
-    ]
-
-
-def _run_onnxruntime_cuda(model: bytes, device: torch.device, num_classes: int) -> Run:
-    """Run on a stream of PyTorch's, from and into its tensors. Not yet run on a GPU."""
-    require_package('onnxruntime', 'export')
-    import onnxruntime
-
-    provider = 'CUDAExecutionProvider'
-    require(
-        provider in onnxruntime.get_available_providers(),
-        f'Engine onnx cannot use device {device}: this ONNX Runtime has no CUDA; install '
-        'onnxruntime-gpu in the place of onnxruntime, or use engine torch or device cpu.',
-    )
-    index = device.index or 0
-    # ONNX Runtime takes no default stream from outside.
-    stream = torch.cuda.Stream(device)
-    options = {'device_id': str(index), 'user_compute_stream': str(stream.cuda_stream)}
-    session = _session(model, [(provider, options)])
-    run_options = onnxruntime.RunOptions()
-    run_options.add_run_config_entry('disable_synchronize_execution_providers', '1')
-    channels = (num_classes, 1, 2)
-
-    def run(images: Tensor) -> list[Tensor]:
-        rows, columns = (-(-edge // STRIDE) for edge in images.shape[2:])
-        heads = [images.new_empty(len(images), c, rows, columns) for c in channels]
-        binding = session.io_binding()
-        for bind, name, tensor in (
-            (binding.bind_input, 'images', images),
-            *((binding.bind_output, *pair) for pair in zip(OUTPUTS, heads, strict=True)),
-        ):
-            bind(name, 'cuda', index, np.float32, tuple(tensor.shape), tensor.data_ptr())
-        current = torch.cuda.current_stream(device)
-        stream.wait_stream(current)
-        session.run_with_iobinding(binding, run_options)
-        current.wait_stream(stream)
-        return heads
-
-    return run
-
-
 def _openvino_precisions() -> tuple[str, ...]:
     """Return what OpenVINO computes in on this processor; the first gives the published labels.
 
     bf16 takes half the time, but moves 0.8 % of the demo network's panoptic pixels.
     """
     return ('fp32', 'bf16') if has_bf16() else ('fp32',)
-
-
-def _run_openvino(model: bytes, precision: str) -> Run:
-    import openvino
-
-    settings = {
-        'PERFORMANCE_HINT': 'LATENCY',
-        'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'bf16': 'bf16'}[precision],
-        'INFERENCE_NUM_THREADS': torch.get_num_threads(),
-        # Two engines that pin their threads to the same cores would wait for each other.
-        'ENABLE_CPU_PINNING': False,
-    }
-    core = openvino.Core()
-    # An empty second argument: the weights are in the model.
-    compiled = core.compile_model(core.read_model(model, b''), 'CPU', settings)
-    request = compiled.create_infer_request()
-
-    def run(images: Tensor) -> list[Tensor]:
-        # Shared: OpenVINO reads PyTorch's memory, and its own holds the heads until the next call.
-        heads = request.infer({'images': images.numpy()}, share_inputs=True, share_outputs=True)
-        return [torch.from_numpy(heads[name]) for name in OUTPUTS]
-
-    return run

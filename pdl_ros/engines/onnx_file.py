@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import torch
 
-from pdl_ros.engines.onnx_engine import cpu_session
 from pdl_ros.engines.onnx_export import OUTPUTS, Size, export_onnx
+from pdl_ros.engines.onnx_sessions import cpu_session
 from pdl_ros.errors import require, require_package
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant

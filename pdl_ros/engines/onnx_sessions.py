@@ -1,0 +1,113 @@
+"""An ONNX network made ready in OpenVINO or ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdl_ros.engines.onnx_export import OUTPUTS
+from pdl_ros.errors import require, require_package
+from pdl_ros.network.panoptic_deeplab import STRIDE
+
+Run = Callable[[Tensor], Sequence[Tensor]]
+"""Contiguous normalised images -> the heads, in the order of `OUTPUTS`."""
+
+# What OpenVINO computes with where the file does not say int8.
+_OPENVINO_TYPES = {'fp32': 'f32', 'bf16': 'bf16', 'int8': 'f32'}
+
+
+def cpu_session(model: bytes | Path, optimised: bool = True) -> Any:
+    """Return ONNX Runtime's InferenceSession of a model on the CPU; not `optimised`, it computes
+    what is written, step by step.
+    """
+    return _session(model, ['CPUExecutionProvider'], optimised)
+
+
+def _session(model: bytes | Path, providers: Sequence[Any], optimised: bool = True) -> Any:
+    require_package('onnxruntime', 'export')
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # Windows builds have some
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # ONNX Runtime's threads would spin for a while after each frame, against the fusion's.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    return onnxruntime.InferenceSession(
+        model if isinstance(model, bytes) else str(model), options, providers=providers
+    )
+
+
+def run_onnxruntime(model: bytes) -> Run:
+    session = cpu_session(model)
+    return lambda images: [
+        torch.from_numpy(head) for head in session.run(list(OUTPUTS), {'images': images.numpy()})
+    ]
+
+
+def run_onnxruntime_cuda(model: bytes, device: torch.device, num_classes: int) -> Run:
+    """Run on a stream of PyTorch's, from and into its tensors. Not yet run on a GPU."""
+    require_package('onnxruntime', 'export')
+    import onnxruntime
+
+    provider = 'CUDAExecutionProvider'
+    require(
+        provider in onnxruntime.get_available_providers(),
+        f'Engine onnx cannot use device {device}: this ONNX Runtime has no CUDA; install '
+        'onnxruntime-gpu in the place of onnxruntime, or use engine torch or device cpu.',
+    )
+    index = device.index or 0
+    # ONNX Runtime takes no default stream from outside.
+    stream = torch.cuda.Stream(device)
+    options = {'device_id': str(index), 'user_compute_stream': str(stream.cuda_stream)}
+    session = _session(model, [(provider, options)])
+    run_options = onnxruntime.RunOptions()
+    run_options.add_run_config_entry('disable_synchronize_execution_providers', '1')
+    channels = (num_classes, 1, 2)
+
+    def run(images: Tensor) -> list[Tensor]:
+        rows, columns = (-(-edge // STRIDE) for edge in images.shape[2:])
+        heads = [images.new_empty(len(images), c, rows, columns) for c in channels]
+        binding = session.io_binding()
+        for bind, name, tensor in (
+            (binding.bind_input, 'images', images),
+            *((binding.bind_output, *pair) for pair in zip(OUTPUTS, heads, strict=True)),
+        ):
+            bind(name, 'cuda', index, np.float32, tuple(tensor.shape), tensor.data_ptr())
+        current = torch.cuda.current_stream(device)
+        stream.wait_stream(current)
+        session.run_with_iobinding(binding, run_options)
+        current.wait_stream(stream)
+        return heads
+
+    return run
+
+
+def run_openvino(model: bytes, precision: str) -> Run:
+    import openvino
+
+    settings = {
+        'PERFORMANCE_HINT': 'LATENCY',
+        'INFERENCE_PRECISION_HINT': _OPENVINO_TYPES[precision],
+        'INFERENCE_NUM_THREADS': torch.get_num_threads(),
+        # Two engines that pin their threads to the same cores would wait for each other.
+        'ENABLE_CPU_PINNING': False,
+    }
+    core = openvino.Core()
+    # An empty second argument: the weights are in the model.
+    compiled = core.compile_model(core.read_model(model, b''), 'CPU', settings)
+    request = compiled.create_infer_request()
+
+    def run(images: Tensor) -> list[Tensor]:
+        # Shared: OpenVINO reads PyTorch's memory, and its own holds the heads until the next call.
+        heads = request.infer({'images': images.numpy()}, share_inputs=True, share_outputs=True)
+        return [torch.from_numpy(heads[name]) for name in OUTPUTS]
+
+    return run
