@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -152,8 +153,8 @@ def _measure_int8(
         runtime, precision = name.split()
         settings = EngineSettings(runtime, precision, checkpoint=checkpoint)
         engine = open_engine(network, variant, pick_device('cpu'), settings)
-        share = equal(engine)
-        row = Agreement(runtime, 'int8', instruction_set(runtime), round(share, 5), None)
+        shares = equal(engine)
+        row = Agreement(runtime, 'int8', instruction_set(runtime), round(fmean(shares), 5), None)
         engine.release()
         verdict = 'auto may take it' if row.meets_mark else 'auto does not take it'
         print(

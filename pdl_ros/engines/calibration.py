@@ -183,7 +183,8 @@ class Calibration:
         channels = np.abs(weights).reshape(len(weights), -1)
         largest = channels.max(1) / 127
         if self._target.pairs and weights.shape[1] > 1:
-            largest = np.maximum(largest, _pair_sums(weights) / 128)
+            # 255 times a pair of up to 128 fits; rounding adds up to 1.
+            largest = np.maximum(largest, _pair_sums(weights) / 127)
         return np.where(largest > 0, largest, 1).astype(np.float32)
 
     def _correct_biases(

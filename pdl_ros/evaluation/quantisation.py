@@ -25,10 +25,8 @@ from pdl_ros.network.variants import Variant
 from pdl_ros.pipeline import default_fusion
 from pdl_ros.preprocessing import Preprocessor, network_size
 
-FRAMES = 64
-"""Most frames that are of use: half for ranges, a quarter to choose layers, a quarter to tell."""
-# Frames that one calibrates with are often those of the training, on which all ways agree more.
-_MARK = 1 - (1 - LEAST_EQUAL_PIXELS) / 2
+FRAMES = 96
+"""Most frames that are of use: a third each for ranges, to choose layers, and to tell."""
 _SENSITIVITY_FRAMES = 2
 
 Run = Callable[[Tensor], Sequence[Any]]
@@ -59,8 +57,7 @@ def quantise_network(
         f'int8 needs at least 3 frames to calibrate and to compare, better {FRAMES}, and there are '
         f'{len(frames)}; give more.',
     )
-    chosen, held_out = frames[1::4], frames[2::4]
-    read = _prepared(variant, [f for i, f in enumerate(frames) if i % 4 in (0, 3)])
+    read, chosen, held_out = _prepared(variant, frames[::3]), frames[1::3], frames[2::3]
     report('ranges of the activations', 0, 1)
     calibration = Calibration(onnx_model(network, variant, 'fp32'), read, CPU)
     sensitivities = measure_sensitivity(
@@ -68,7 +65,11 @@ def quantise_network(
     )
     judge = EqualPixels(network, variant, chosen)
     found = narrow(
-        calibration, sensitivities, _MARK, lambda model: judge(run_onnxruntime(model)), report
+        calibration,
+        sensitivities,
+        LEAST_EQUAL_PIXELS,
+        lambda model: judge(run_onnxruntime(model)),
+        report,
     )
     facts = {
         'precision': 'int8',
@@ -84,7 +85,7 @@ def quantise_network(
 
 
 class EqualPixels:
-    """The share of panoptic pixels that a way to run a network has in common with plain PyTorch."""
+    """The panoptic pixels that a way to run a network has in common with plain PyTorch."""
 
     def __init__(
         self, network: PanopticDeepLab, variant: Variant, frames: Sequence[np.ndarray]
@@ -94,12 +95,14 @@ class EqualPixels:
         with torch.inference_mode():
             self._expected = self._labels(network)
 
-    def __call__(self, run: Run) -> float:
-        """Return it, 0 to 1; `run`: images (1, 3, H, W) -> the heads, in the order of `OUTPUTS`;
-        what comes after them is left aside.
+    def __call__(self, run: Run) -> list[float]:
+        """Return their share of each frame, 0 to 1.
+
+        run: images (1, 3, H, W) -> the heads, in the order of `OUTPUTS`; what comes after them is
+        left aside.
         """
         pairs = zip(self._labels(run), self._expected, strict=True)
-        return float(np.mean([float((ours == theirs).mean()) for ours, theirs in pairs]))
+        return [float((ours == theirs).mean()) for ours, theirs in pairs]
 
     def _labels(self, run: Run) -> list[np.ndarray]:
         return [
