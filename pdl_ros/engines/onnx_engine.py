@@ -9,11 +9,13 @@ from torch import Tensor
 
 from pdl_ros.engines.exported import fp32_model
 from pdl_ros.engines.onnx_sessions import run_onnxruntime, run_onnxruntime_cuda, run_openvino
-from pdl_ros.errors import require, require_package
+from pdl_ros.errors import PdlError, in_words, require, require_package
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import STRIDE, PanopticDeepLab
 from pdl_ros.network.variants import Variant
 from pdl_ros.runtime.cpu_features import has_bf16
+
+_TRIAL_EDGE = 64  # pixels
 
 
 class OnnxEngine:
@@ -55,12 +57,22 @@ class OnnxEngine:
         model = quantised if self.precision == 'int8' else None
         if model is None:
             model = fp32_model(network, variant)
-        if openvino:
-            self._run = run_openvino(model, self.precision)
-        elif device.type == 'cpu':
-            self._run = run_onnxruntime(model)
-        else:
-            self._run = run_onnxruntime_cuda(model, device, variant.label_set.num_classes)
+        try:
+            if openvino:
+                self._run = run_openvino(model, self.precision)
+            elif device.type == 'cpu':
+                self._run = run_onnxruntime(model)
+            else:
+                self._run = run_onnxruntime_cuda(model, device, variant.label_set.num_classes)
+            if device.type == 'cpu':  # what a processor lacks shows at the first call only
+                self(torch.zeros(1, 3, _TRIAL_EDGE, _TRIAL_EDGE))
+        except PdlError:
+            raise
+        except Exception as error:  # runtimes raise what they like
+            raise PdlError(
+                f'Engine {self.name} in {self.precision} does not run on this machine '
+                f'({in_words(error)}); use engine torch.'
+            ) from error
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> HeadOutputs:

@@ -88,12 +88,12 @@ def narrow(
 
 
 def _certain(shares: Sequence[float]) -> float:
-    """Return what the mean of all frames like these is hardly below: two standard errors less.
+    """Return what the mean of all frames like these is probably above: a standard error less.
 
     An instance that appears or not is per cents of a frame, and a few frames tell little of that.
     """
     error = stdev(shares) / len(shares) ** 0.5 if len(shares) > 1 else 0.0
-    return fmean(shares) - 2 * error
+    return fmean(shares) - error
 
 
 def _wide(order: Sequence[Sensitivity], allowed: float) -> tuple[str, ...]:

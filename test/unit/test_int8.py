@@ -239,7 +239,7 @@ def test_quantising_keeps_apart_frames_to_calibrate_to_choose_and_to_tell(monkey
         'measure_sensitivity',
         lambda calibration, *_: [Sensitivity(one, 1e-6) for one in calibration.layers],
     )
-    monkeypatch.setattr(quantisation, 'LEAST_EQUAL_PIXELS', 0.0)  # one step of the search
+    monkeypatch.setattr(quantisation, '_MARK', 0.0)  # one step of the search
     frames = scenes(6, first=0)
     found = quantise_network(network, variant, frames, lambda *_: None)
     assert all(np.array_equal(a, b) for a, b in zip(found.held_out, frames[2::3], strict=True))

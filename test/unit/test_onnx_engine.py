@@ -107,6 +107,18 @@ def test_a_gpu_that_onnx_runtime_cannot_use_is_one_sentence():
         OnnxEngine(network_of(), TINY, torch.device('cuda:0'))
 
 
+def test_what_a_processor_lacks_is_one_sentence_when_the_engine_is_made(runtime, monkeypatch):
+    def fails(*_):
+        raise RuntimeError('No kernel for this\nat some line')
+
+    for at_once in (True, False):
+        made = fails if at_once else lambda *_: fails
+        monkeypatch.setattr(onnx_engine, f'run_{runtime}', made)
+        said = rf'Engine {runtime} in fp32 does not run .* No kernel for this\); use engine torch'
+        with pytest.raises(PdlError, match=said):
+            OnnxEngine(network_of(), TINY, CPU)
+
+
 def test_release_gives_the_runtime_back(runtime):
     engine = OnnxEngine(network_of(), TINY, CPU)
     engine.release()
