@@ -14,7 +14,8 @@ _INK = '#333333'
 
 
 def draw_chart(reports: list[Path], out: Path) -> None:
-    """Draw the medians of reports of `bench engines`, one panel for each variant in them.
+    """Draw the medians of reports of `bench engines`, one panel for each variant in them. Engines
+    that did not keep to the instruction set of their report are left out.
 
     Raises PdlError when a report cannot be read, holds something else, or matplotlib is missing.
     """
@@ -46,13 +47,17 @@ def _panels(report: Path) -> list[tuple[str, list[dict[str, Any]]]]:
         variants = list(dict.fromkeys(case['variant'] for case in found['cases']))
         if not variants:
             raise ValueError('no cases')
+        isa = found.get('instruction_set', '')
+        machine = f'{found["processor"]}{f" ({isa})" if isa else ""}, {found["threads"]} threads'
         return [
             (
-                f'{variant}, {height}×{width}, {found["processor"]}, {found["threads"]} threads',
+                f'{variant}, {height}×{width}\n{machine}',
                 [
                     _bar(case)
                     for case in found['cases']
-                    if case['variant'] == variant and 'why_not' not in case
+                    if case['variant'] == variant
+                    and 'why_not' not in case
+                    and case.get('instruction_set', isa) == isa
                 ],
             )
             for variant in variants
@@ -67,7 +72,8 @@ def _bar(case: dict[str, Any]) -> dict[str, Any]:
     """Return what is drawn of a case, checked."""
     medians = {name: float(case[name][0]) for name in (*_STAGES, 'total_ms')}
     times = case.get('times_published')
-    return {'engine': str(case['engine']), 'times': times and float(times), **medians}
+    runs = f' = {case["runs"]}' if case.get('runs') else ''
+    return {'engine': f'{case["engine"]}{runs}', 'times': times and float(times), **medians}
 
 
 def _draw(axes: Any, title: str, cases: list[dict[str, Any]]) -> None:
