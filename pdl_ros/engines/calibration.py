@@ -142,6 +142,7 @@ class Calibration:
         import onnx
         from onnxruntime.quantization import QuantType
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+        from onnxruntime.transformers.onnx_model import OnnxModel
 
         proto = onnx.ModelProto()
         proto.CopyFrom(self._proto)
@@ -175,6 +176,7 @@ class Calibration:
         made = quantizer.model.model
         self._correct_biases(made, layers, scales)
         _read_unrounded(made)
+        OnnxModel(made).topological_sort()  # the quantiser's nodes stand last
         model = made.SerializeToString()
         return halve(model) if self._target.half else model
 

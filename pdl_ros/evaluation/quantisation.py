@@ -121,7 +121,7 @@ class EqualPixels:
             size,
             network_size(*size, self._variant),
         )
-        return np.array(result.panoptic)
+        return result.panoptic.numpy().copy()
 
 
 def _prepared(variant: Variant, frames: Sequence[np.ndarray]) -> list[Tensor]:
