@@ -52,31 +52,25 @@ class Explanation:
         """Return plain data for JSON."""
         start = self.truth[PREDICTED].pq
         truth = {
-            name: none_for_nan(
-                {
-                    'pq': s.pq,
-                    'pq_things': s.pq_things,
-                    'pq_stuff': s.pq_stuff,
-                    'gain': s.pq - start,
-                }
-            )
+            name: {'pq': s.pq, 'pq_things': s.pq_things, 'pq_stuff': s.pq_stuff}
+            | {'gain': s.pq - start}
             for name, s in self.truth.items()
         }
-        by_size, by_class = self.things.sum(2), self.things.sum(1)
-        things = {
-            cause: {
-                'total': int(self.things[i].sum()),
-                'by_size': dict(zip(SIZES, by_size[i].tolist(), strict=True)),
-                'by_class': {
-                    n: c
-                    for n, c in zip(self.class_names, by_class[i].tolist(), strict=True)
-                    if by_class[:, self.class_names.index(n)].any()
-                },
-            }
-            for i, cause in enumerate(CAUSES)
+        return {
+            'truth_in_place_of': {name: none_for_nan(row) for name, row in truth.items()},
+            'things': {c: self._sorted(self.things[i]) for i, c in enumerate(CAUSES)},
+            'worst_images': [none_for_nan(frame._asdict()) for frame in self.worst],
         }
-        worst = [none_for_nan(frame._asdict()) for frame in self.worst]
-        return {'truth_in_place_of': truth, 'things': things, 'worst_images': worst}
+
+    def _sorted(self, things: np.ndarray) -> dict[str, Any]:
+        by_size = dict(zip(SIZES, things.sum(1).tolist(), strict=True))
+        by_class = dict(zip(self.class_names, things.sum(0).tolist(), strict=True))
+        labelled = dict(zip(self.class_names, self.things.sum((0, 1)).tolist(), strict=True))
+        return {
+            'total': int(things.sum()),
+            'by_size': by_size,
+            'by_class': {name: count for name, count in by_class.items() if labelled[name]},
+        }
 
 
 class _Segmented(NamedTuple):

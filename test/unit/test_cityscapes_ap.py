@@ -12,7 +12,7 @@ import pytest
 from pdl_ros.errors import PdlError
 from pdl_ros.evaluation import PanopticEvaluator
 
-from .labelled_scenes import LABELS, THINGS, VOID, Scene, scenes
+from .labelled_scenes import DIVISOR, LABELS, THINGS, VOID, Scene, scenes
 
 
 def score(images: list[Scene]):
@@ -32,7 +32,7 @@ def plain_ap(images: list[Scene], class_id: int, threshold: float) -> float:
         counted = {s.id for s in segments if not s.is_crowd and masks[s.id].sum() >= 100}
         labelled += len(counted)
         for value in scores:
-            if value // 100 != class_id:
+            if value // DIVISOR != class_id:
                 continue
             predicted += 1
             mask = panoptic == value
@@ -102,7 +102,7 @@ def test_a_perfect_prediction_has_an_ap_of_one_and_crowds_ask_for_nothing():
     for image in scenes(0):
         scores = {s.id: 0.5 for s in image.sample.segments if s.class_id in THINGS}
         panoptic = image.sample.panoptic
-        semantic = np.where(panoptic == VOID, 255, panoptic // 100)
+        semantic = np.where(panoptic == VOID, 255, panoptic // DIVISOR)
         images.append(Scene(image.sample, panoptic, semantic, scores))
     scores = score(images)
     assert (scores.ap, scores.ap50, scores.iiou) == (1, 1, 1)

@@ -13,7 +13,7 @@ import pytest
 from pdl_ros.errors import PdlError
 from pdl_ros.evaluation import PanopticEvaluator
 
-from .labelled_scenes import LABELS, THINGS, Scene, scenes
+from .labelled_scenes import DIVISOR, LABELS, THINGS, Scene, scenes
 
 
 def evaluator_of(images: list[Scene], rule: str = 'coco') -> PanopticEvaluator:
@@ -46,7 +46,7 @@ def pycocotools_on_files(images: list[Scene], folder):
                     'segmentation': encoded(mask),
                 })  # fmt: skip
         for value, score in scores.items():
-            predicted.append({'image_id': number, 'category_id': value // 100, 'score': score,
+            predicted.append({'image_id': number, 'category_id': value // DIVISOR, 'score': score,
                               'segmentation': encoded(panoptic == value)})  # fmt: skip
     numbers = range(1, len(images) + 1)
     content = {'images': [{'id': i, 'height': 40, 'width': 56} for i in numbers],
