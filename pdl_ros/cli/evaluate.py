@@ -27,8 +27,6 @@ from pdl_ros.runtime.files import require_writable_folder
 
 if TYPE_CHECKING:
     from pdl_ros.datasets import PanopticDataset
-    from pdl_ros.evaluation import Scores
-    from pdl_ros.evaluation.explain import Explanation
     from pdl_ros.pipeline import Segmenter
 
 # As `AP_RULES` and `FORMATS` of evaluation/, whose import takes seconds.
@@ -50,6 +48,25 @@ def _format(name: str | None) -> str | None:
     return name
 
 
+Ap = Annotated[
+    str, typer.Option(callback=_rule, help='The rules of mask AP: cityscapes, coco or none.')
+]
+Explain = Annotated[
+    bool, typer.Option(help='Say what each head costs and what became of every thing.')
+]
+Write = Annotated[
+    str | None,
+    typer.Option(callback=_format, help='Write the results in the format coco or cityscapes.'),
+]
+Out = Annotated[Path | None, typer.Option('--out', '-o', help='The folder for --write.')]
+Files = Annotated[
+    Path | None, typer.Option(exists=True, file_okay=False, help='Score results in files instead.')
+]
+Labels = Annotated[
+    str | None, typer.Option(help='The label set of --predictions: a name or a YAML file.')
+]
+
+
 def evaluate(
     data: Data,
     weights: Weights = DEFAULT_VARIANT,
@@ -59,24 +76,12 @@ def evaluate(
     flip: Flip = False,
     engine: EngineName = 'auto',
     precision: Precision = 'auto',
-    ap: Annotated[
-        str, typer.Option(callback=_rule, help='The rules of mask AP: cityscapes, coco or none.')
-    ] = 'cityscapes',
-    explain: Annotated[
-        bool, typer.Option(help='Say what each head costs and what became of every thing.')
-    ] = False,
-    write: Annotated[
-        str | None,
-        typer.Option(callback=_format, help='Write the results in the format coco or cityscapes.'),
-    ] = None,
-    out: Annotated[Path | None, typer.Option('--out', '-o', help='The folder for --write.')] = None,
-    predictions: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, help='Score results in files instead.'),
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help='The label set of --predictions: a name or a YAML file.')
-    ] = None,
+    ap: Ap = 'cityscapes',
+    explain: Explain = False,
+    write: Write = None,
+    out: Out = None,
+    predictions: Files = None,
+    labels: Labels = None,
     json_file: JsonFile = None,
 ) -> None:
     """Score a checkpoint on labelled images: PQ, mask AP, mIoU and iIoU, in all and by class."""
@@ -95,19 +100,11 @@ def evaluate(
     require_dataset(data, split)
     segmenter = open_segmenter(weights, device, scales, flip, engine, precision)
     dataset = open_dataset(data, split, segmenter.label_set)
-    from pdl_ros.evaluation.report import print_explanation, print_table, write_json
-
-    about: dict[str, Any] = {'weights': weights, 'split': split, 'scales': scales, 'flip': flip}
+    about = {'weights': weights, 'split': split, 'scales': scales, 'flip': flip}
     if explain:
-        scores, explanation = _explain(segmenter, dataset, ap)
-        print_table(scores)
-        print_explanation(explanation)
-        about['explanation'] = explanation.to_dict()
+        _explain(segmenter, dataset, ap, json_file, about)
     else:
-        scores = _score(segmenter, dataset, ap, write, out)
-        print_table(scores)
-    if json_file is not None:
-        write_json(scores, json_file, about)
+        _score(segmenter, dataset, ap, json_file, about, write, out)
 
 
 def _predictions(
@@ -124,21 +121,40 @@ def _predictions(
         write_json(scores, json_file, {'predictions': str(folder), 'split': split})
 
 
-def _explain(segmenter: Segmenter, dataset: PanopticDataset, ap: str) -> tuple[Scores, Explanation]:
+def _explain(
+    segmenter: Segmenter,
+    dataset: PanopticDataset,
+    ap: str,
+    json_file: Path | None,
+    about: dict[str, Any],
+) -> None:
     from pdl_ros.evaluation.explain import explain
+    from pdl_ros.evaluation.report import print_explanation, print_table, write_json
 
-    return explain(segmenter, dataset, ap_rule=ap)
+    scores, explanation = explain(segmenter, dataset, ap_rule=ap)
+    print_table(scores)
+    print_explanation(explanation)
+    if json_file is not None:
+        write_json(scores, json_file, {**about, 'explanation': explanation.to_dict()})
 
 
 def _score(
-    segmenter: Segmenter, dataset: PanopticDataset, ap: str, write: str | None, out: Path | None
-) -> Scores:
+    segmenter: Segmenter,
+    dataset: PanopticDataset,
+    ap: str,
+    json_file: Path | None,
+    about: dict[str, Any],
+    write: str | None,
+    out: Path | None,
+) -> None:
+    from pdl_ros.evaluation.report import print_table, write_json
     from pdl_ros.evaluation.run import evaluate
     from pdl_ros.evaluation.submission import open_writer
 
-    if write is None or out is None:
-        return evaluate(segmenter, dataset, ap_rule=ap)
-    writer = open_writer(write, out, segmenter.label_set)
+    writer = open_writer(write, out, segmenter.label_set) if write and out else None
     scores = evaluate(segmenter, dataset, ap_rule=ap, writer=writer)
-    writer.close()
-    return scores
+    print_table(scores)
+    if writer is not None:
+        writer.close()
+    if json_file is not None:
+        write_json(scores, json_file, about)

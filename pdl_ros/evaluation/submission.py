@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pdl_ros.datasets import Sample
-from pdl_ros.errors import PdlError
+from pdl_ros.errors import require
 from pdl_ros.evaluation.official_ids import class_ids, image_id
 from pdl_ros.fusion import PanopticResult
 from pdl_ros.imaging.masks import coco_masks
@@ -44,6 +44,7 @@ class CocoWriter:
         self.folder, self.ids = folder, class_ids(label_set)
         self._panoptic: list[dict[str, Any]] = []
         self._instances: list[dict[str, Any]] = []
+        self._images: set[int | str] = set()
 
     def write(self, sample: Sample, result: PanopticResult) -> Record:
         """Write the PNG of an image."""
@@ -67,6 +68,12 @@ class CocoWriter:
 
     def keep(self, record: Record) -> None:
         """Remember what the JSON files hold of an image."""
+        image = record.panoptic['image_id']
+        require(
+            image not in self._images,
+            f'Two images have the id {image!r}, by which results are told apart; rename one.',
+        )
+        self._images.add(image)
         self._panoptic.append(record.panoptic)
         self._instances += record.instances
 
@@ -108,11 +115,11 @@ class CityscapesWriter:
 
     def write(self, sample: Sample, result: PanopticResult) -> Record:
         """Write the files of an image."""
-        if any(letter.isspace() for letter in sample.name):
-            raise PdlError(
-                f'The image {sample.name!r} has a space in its name, which ends a name in '
-                "Cityscapes' format of instances; rename it."
-            )
+        require(
+            not any(letter.isspace() for letter in sample.name),
+            f'The image {sample.name!r} has a space in its name, which ends a name in '
+            "Cityscapes' format of instances; rename it.",
+        )
         semantic = self._ids[result.semantic.numpy()]
         write_png(self.folder / SEMANTIC / f'{sample.name}.png', semantic)
         panoptic, lines = result.panoptic.numpy(), []

@@ -187,6 +187,17 @@ def test_a_folder_without_results_and_a_damaged_file_are_said_in_a_sentence(tmp_
             open_predictions(tmp_path, LABELS)
 
 
+def test_two_images_with_one_id_are_not_written_over_each_other(tmp_path):
+    writer = open_writer('coco', tmp_path, LABELS)
+    for name in ('7', '007'):
+        image = scenes(0, 1, name=name)[0]
+        record = writer.write(image.sample, image.result())
+        if name == '7':
+            writer.keep(record)
+    with pytest.raises(PdlError, match='Two images have the id 7'):
+        writer.keep(record)
+
+
 def test_an_image_whose_name_has_a_space_cannot_be_written_for_cityscapes(tmp_path):
     image = scenes(0, 1, (13, 11, 18), name='my town')[0]
     with pytest.raises(PdlError, match='has a space in its name'):
