@@ -191,6 +191,18 @@ class Segmenter:
 
         return finish
 
+    @torch.inference_mode()
+    def heads(self, frame: np.ndarray) -> tuple[HeadOutputs, tuple[int, int]]:
+        """Return what the network says of one frame, and the (height, width) of its input that is
+        image: what `fuse` takes. On the device, and overwritten by the next frame.
+        """
+        check_frame(frame)
+        size = network_size(frame.shape[0], frame.shape[1], self.variant)
+        with on_device(self.device):
+            if self.augmentation is not None:
+                return self._averaged(frame, size), size
+            return self.engine(self._preprocess(frame, size)), size
+
     def warm_up(self, height: int = 480, width: int = 640) -> None:
         """Run on an empty frame of the size that is expected, so that the first real one is not
         slowed by allocations and kernel choice.

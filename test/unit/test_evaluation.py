@@ -44,7 +44,8 @@ def score(prediction, truth, crowds=(), semantic=None) -> Scores:
 
 
 def counts(scores: Scores, class_id: int) -> tuple[int, int, int]:
-    return scores.classes[class_id][-3:]
+    c = scores.classes[class_id]
+    return c.tp, c.fp, c.fn
 
 
 def score_all(images: list[Image]) -> Scores:
@@ -278,10 +279,27 @@ def test_labels_with_24_bit_segment_ids_score_like_any_other():
     assert (scores.pq, scores.miou) == (1, 1)
 
 
-def test_a_segment_that_was_cropped_away_is_not_missed():
-    sample = sample_of([ROAD_ID, ROAD_ID])
-    sample = sample._replace(segments=(*sample.segments, Segment(CAR_1, CAR)))
-    assert counts(score_all([(np.array([[ROAD_ID, ROAD_ID]]), sample)]), CAR) == (0, 0, 0)
+def with_segments(sample: Sample, *more: Segment) -> Sample:
+    return sample._replace(segments=(*sample.segments, *more))
+
+
+def test_a_car_that_the_labels_list_and_do_not_show_is_missed_as_in_panopticapi():
+    sample = with_segments(sample_of([ROAD_ID, ROAD_ID]), Segment(CAR_1, CAR))
+    assert counts(score_all([(np.array([[ROAD_ID, ROAD_ID]]), sample)]), CAR) == (0, 0, 1)
+
+
+def test_a_crowd_that_is_listed_and_not_shown_hides_the_others_as_in_panopticapi():
+    sample = sample_of([CAR_1, ROAD_ID], crowds=[CAR_1])
+    prediction = np.array([[CAR_3, ROAD_ID]])
+    assert counts(score_all([(prediction, sample)]), CAR) == (0, 0, 0)
+    sample = with_segments(sample, Segment(CAR_2, CAR, True))
+    assert counts(score_all([(prediction, sample)]), CAR) == (0, 1, 0)
+
+
+def test_of_two_segments_with_one_id_the_last_counts_as_in_panopticapi():
+    sample = with_segments(sample_of([CAR_1, CAR_1]), Segment(CAR_1, DOG))
+    scores = score_all([(np.array([[DOG_1, DOG_1]]), sample)])
+    assert (counts(scores, CAR), counts(scores, DOG)) == ((0, 0, 0), (1, 0, 0))
 
 
 @pytest.mark.parametrize('dtype', [torch.int32, torch.int64, torch.uint16])
@@ -303,7 +321,10 @@ def test_tensors_score_like_arrays(dtype):
         (np.zeros((1, 2), int), np.zeros((2, 1), int), 'predict at the size'),
         (np.array([[0, 31]]), None, 'class 3'),
         (np.zeros((1, 2), int), np.array([[0, 3]]), 'class 3'),
-        (np.array([[0, -1]]), None, 'negative id -1'),
+        (np.array([[0, -1]]), None, 'the id -1'),
+        (np.array([[0, 2**33]]), None, 'the id 8589934592'),
+        (np.zeros((1, 2), np.float32), None, 'prediction of tiny is float32.*whole numbers'),
+        (torch.zeros(1, 2, dtype=torch.bfloat16), None, 'whole numbers'),
     ],
 )
 def test_a_wrong_prediction_is_refused_in_a_sentence_and_adds_nothing(prediction, semantic, says):
@@ -314,6 +335,20 @@ def test_a_wrong_prediction_is_refused_in_a_sentence_and_adds_nothing(prediction
     with pytest.raises(PdlError, match=says):
         evaluator.update(prediction, sample, semantic)
     assert evaluator.compute().to_dict() == before.to_dict()
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        ({'segments': (Segment(ROAD_ID, 3),)}, r'labels of tiny hold class 3 \(segment 0\)'),
+        ({'segments': (Segment(ROAD_ID, -1),)}, 'class -1'),
+        ({'panoptic': np.zeros((1, 2), np.float32)}, 'label map of tiny is float32'),
+    ],
+)
+def test_wrong_labels_are_refused_in_a_sentence(change, says):
+    sample = sample_of([ROAD_ID, ROAD_ID])._replace(**change)
+    with pytest.raises(PdlError, match=says):
+        score_all([(np.zeros((1, 2), int), sample)])
 
 
 def test_scores_of_no_images_are_refused():
@@ -328,7 +363,8 @@ def test_the_json_file_holds_every_score_and_no_nan(tmp_path):
     assert data == {'checkpoint': 'a.safetensors', **scores.to_dict()}
     assert (data['pq'], data['images']) == (1, 1)
     dog = {'name': 'dog', 'tp': 0, 'fp': 0, 'fn': 0}
-    assert data['classes'][DOG] == {**dog, **dict.fromkeys(('pq', 'sq', 'rq', 'iou'))}
+    no_value = dict.fromkeys(('pq', 'sq', 'rq', 'iou', 'iiou', 'ap', 'ap50'))
+    assert data['classes'][DOG] == {**dog, **no_value}
 
 
 def test_scores_that_cannot_be_written_are_said_in_a_sentence(tmp_path):
@@ -344,6 +380,7 @@ def test_the_table_has_every_class_in_percent(capsys):
         for line in capsys.readouterr().out.splitlines()
         if line.startswith('│')
     }
-    assert [c.strip() for c in rows['car']] == ['60.0', '60.0', '100.0', '60.0', '1', '0', '0']
+    car = ['60.0', '60.0', '100.0', '60.0', '60.0', '1', '0', '0']
+    assert [c.strip() for c in rows['car']] == car
     assert rows['dog'][0].strip() == '–'
     assert {'road', 'car', 'dog', 'mean', 'things', 'stuff'} == set(rows)

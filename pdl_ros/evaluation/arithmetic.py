@@ -1,0 +1,24 @@
+"""Division and means where some classes never occurred."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Divide, with NaN instead of a warning where the denominator is 0."""
+    return numerator / np.where(denominator == 0, np.nan, denominator)
+
+
+def mean(values: np.ndarray) -> float:
+    """Average what has a value; NaN when nothing has."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else math.nan
+
+
+def none_for_nan(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the data with None for NaN, which JSON has not."""
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in data.items()}
