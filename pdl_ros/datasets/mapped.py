@@ -96,7 +96,7 @@ class MappedDataset:
         says = f'{self.source.label_file(index)} holds class {number}'
         if self.source.classes:
             return f'{says}, which {self.source.where} does not name.'
-        if self.label_set.sources.merged:
+        if self.label_set.sources.maps_numbers:
             return f'{says}, which label set {name!r} neither maps nor ignores.'
         return f'{says}, but label set {name!r} ends at {self.label_set.num_classes - 1}.'
 

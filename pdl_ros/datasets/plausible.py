@@ -20,7 +20,7 @@ def require_plausible(source: Source, label_set: LabelSet) -> None:
     So the pictures of another set are not trained as sky, building and pole. A few of the images
     are looked at; those that cannot be read are left to whoever reads them.
     """
-    if source.classes or label_set.sources.merged:
+    if source.classes or label_set.sources.maps_numbers:
         return
     count = len(source.names)
     things = set(label_set.thing_ids)

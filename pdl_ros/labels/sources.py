@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdl_ros.errors import PdlError, printable, require
@@ -92,6 +92,11 @@ class SourceRules:
         lists = {'from': self.merged.get(name), 'crowd_from': self.crowds.get(name)}
         return {key: list(value) for key, value in lists.items() if value}
 
+    @property
+    def maps_numbers(self) -> bool:
+        """Whether they say what classes are made of by ids, as for data without names."""
+        return any(isinstance(key, int) for keys in self.merged.values() for key in keys)
+
     def check(self, names: Sequence[str]) -> None:
         """Raise PdlError where `unlabelled` or `semantic` name a class that there is not."""
         for name in (self.unlabelled, *self.semantic.values()):
@@ -105,14 +110,16 @@ def resolve(label_set: LabelSet, classes: Sequence[SourceClass], where: str) -> 
     """Say for each class of a data set, by its id, what it becomes in a label set.
 
     classes: those of the data; none, where the data are numbers only: then the ids are train ids
-    unless the label set maps numbers. where: the data, for messages. Raises PdlError where a class
-    has no place, has two, or is asked for and not there.
+    unless the label set maps numbers. Data in the very classes of the label set need no rules, and
+    follow none. where: the data, for messages. Raises PdlError where a class has no place, has two,
+    or is asked for and not there.
     """
-    found = _explicit(label_set, classes, where)
-    rules = label_set.sources
+    if {c.name for c in classes} == {c.name for c in label_set.classes}:
+        label_set = replace(label_set, sources=SourceRules())
+    found, rules = _explicit(label_set, classes, where), label_set.sources
     if not classes:
-        own = {} if rules.merged else {i: Target(i) for i in range(label_set.num_classes)}
-        return {**own, **found}
+        count = 0 if rules.maps_numbers else label_set.num_classes
+        return {**{i: Target(i) for i in range(count)}, **found}
     for class_id, c in enumerate(label_set.classes):
         if not rules.merged.get(c.name):
             for source in classes:
@@ -150,13 +157,8 @@ def _explicit(label_set: LabelSet, classes: Sequence[SourceClass], where: str) -
 
 
 def _find(key: Key, classes: Sequence[SourceClass], name: str, where: str) -> list[int]:
-    if not classes:
-        if isinstance(key, int):
-            return [key]
-        raise PdlError(
-            f'Label set {name!r} names {printable(repr(key))}, but {where} has numbers only; give '
-            'the number.'
-        )
+    if not classes:  # a name is about other data
+        return [key] if isinstance(key, int) else []
     if isinstance(key, int):
         found = [c.id for c in classes if c.id == key]
     else:

@@ -80,8 +80,14 @@ def test_data_of_numbers_are_train_ids_unless_the_label_set_maps_numbers():
     assert resolve(label_set(), (), 'data') == {0: Target(0), 1: Target(1), 2: Target(2)}
     assert resolve(label_set(ignore=[255]), (), 'data')[255] == VOID
     assert resolve(label_set(car={'from': [4, 5]}), (), 'data') == {4: Target(2), 5: Target(2)}
-    with pytest.raises(PdlError, match="names 'car', but data has numbers only"):
-        resolve(label_set(car={'from': ['car']}), (), 'data')
+    by_name = label_set(car={'from': ['car', 'truck']}, ignore=['bus'])
+    assert resolve(by_name, (), 'data') == {0: Target(0), 1: Target(1), 2: Target(2)}
+
+
+def test_rules_for_other_data_do_not_stand_in_the_way_of_data_in_the_classes_of_the_label_set():
+    own = [SourceClass(9, 'car'), SourceClass(5, 'road', False), SourceClass(7, 'sky', False)]
+    by_name = label_set(car={'from': ['vehicle', 'truck']}, ignore=['bus'])
+    assert resolve(by_name, own, 'data') == {9: Target(CAR), 5: Target(ROAD), 7: Target(SKY)}
 
 
 def test_the_rules_stay_with_a_label_set_in_a_checkpoint_and_do_not_make_it_another_one():
