@@ -12,6 +12,7 @@ import typer
 from pdl_ros import __version__
 from pdl_ros.cli.bench import bench
 from pdl_ros.cli.checkpoint import checkpoint
+from pdl_ros.cli.data import data
 from pdl_ros.cli.demo import demo
 from pdl_ros.cli.doctor import doctor
 from pdl_ros.cli.evaluate import evaluate
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 for command in (demo, infer, train, evaluate, doctor):
     app.command()(command)
+app.add_typer(data, name='data')
 app.add_typer(checkpoint, name='checkpoint')
 app.add_typer(bench, name='bench')
 app.add_typer(export, name='export')

@@ -85,9 +85,7 @@ Precision = Annotated[
 Flip = Annotated[bool, typer.Option(help='Average with the mirror image.')]
 Data = Annotated[
     str,
-    typer.Option(
-        help='Folder with images/<split>/ and panoptic/<split>/; "scene" for drawn streets.'
-    ),
+    typer.Option(help='Folder of a data set (docs/datasets.md); "scene" for drawn streets.'),
 ]
 OutFolder = typer.Option('--out', '-o', callback=_writable_folder, help='Folder for the results.')
 OutFile = typer.Option('--out', '-o', callback=_writable_file, help='The file to write.')
@@ -130,13 +128,16 @@ def open_segmenter(
 def require_dataset(data: str, split: str) -> None:
     """Raise PdlError where `open_dataset` would find nothing; needs no label set."""
     if data != 'scene':
-        from pdl_ros.datasets.label_folder import find_pairs
+        from pdl_ros.datasets.layouts import find_split
 
-        find_pairs(Path(data), split)
+        find_split(Path(data), split)
 
 
 def open_dataset(data: str, split: str, label_set: LabelSet) -> PanopticDataset:
-    """Open a folder of labelled images, or `scene`, the drawn streets."""
+    """Open a folder of labelled images of any known layout, or `scene`, the drawn streets.
+
+    Raises PdlError where files are missing, or the label set does not fit.
+    """
     if data == 'scene':
         from pdl_ros.demo.scene import SceneDataset
 
@@ -145,6 +146,23 @@ def open_dataset(data: str, split: str, label_set: LabelSet) -> PanopticDataset:
             if split == 'train'
             else SceneDataset(30, 160, 256, first_seed=10_000)
         )
-    from pdl_ros.datasets.label_folder import LabelFolder
+    from pdl_ros.datasets import layouts
 
-    return LabelFolder(data, split, label_set)
+    return layouts.open_dataset(Path(data), split, label_set)
+
+
+def label_set_of(folder: Path, labels: str | None) -> LabelSet:
+    """Return the label set that was asked for or, with None, the one that the data bring along.
+
+    Raises PdlError where they hold numbers only.
+    """
+    from pdl_ros.datasets.own_labels import find_label_set
+    from pdl_ros.labels import LabelSet
+
+    found = find_label_set(folder) if labels is None else LabelSet.load(labels)
+    if found is None:
+        raise PdlError(
+            f'The labels of {folder} are numbers without names; give their label set with '
+            '--labels, or keep it there as labels.yaml.'
+        )
+    return found

@@ -43,16 +43,6 @@ class PanopticDataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
-def without_stuff_numbers(panoptic: np.ndarray, label_set: LabelSet) -> np.ndarray:
-    """Return a (H, W) map of ``class_id * label_divisor + number`` (65535 = void) as int32, with
-    one value for each stuff class: stuff is not counted, whatever numbers a labelling tool gave it.
-    """
-    panoptic = panoptic.astype(np.int32)
-    class_id = panoptic // label_set.label_divisor
-    stuff = np.isin(class_id, label_set.thing_ids, invert=True) & (panoptic != PANOPTIC_VOID)
-    return np.where(stuff, class_id * label_set.label_divisor, panoptic)
-
-
 def segments_of(panoptic: np.ndarray, label_set: LabelSet) -> tuple[Segment, ...]:
     """List the segments of a (H, W) map of ``class_id * label_divisor + number`` (65535 = void).
 

@@ -39,6 +39,15 @@ def read_rgb(path: Path) -> np.ndarray:
     return turned(rgb_of(image), image)
 
 
+def read_rgb_both(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read an image file as `read_rgb` does; return it as viewers show it, and as it is stored:
+    the same array where its EXIF data do not ask for a turn.
+    """
+    image = _read(path)
+    pixels = rgb_of(image)
+    return turned(pixels, image), pixels
+
+
 def read_samples(path: Path) -> np.ndarray:
     """Read an image file without a change of its samples, turned like `read_rgb`: a one-channel
     16-bit PNG is (H, W) uint16, anything else uint8.

@@ -3,5 +3,6 @@ images.
 """
 
 from pdl_ros.labels.label_set import LabelClass, LabelSet
+from pdl_ros.labels.sources import SourceClass
 
-__all__ = ['LabelClass', 'LabelSet']
+__all__ = ['LabelClass', 'LabelSet', 'SourceClass']

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from pdl_ros.errors import PdlError
+from pdl_ros.labels.sources import SourceRules
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,12 +40,14 @@ class LabelSet:
     instance_id``.
 
     Instance ids start at 1; `stuff` has instance id 0. Void is 255 in semantic and 65535 in
-    panoptic maps.
+    panoptic maps. `sources` says how the classes of a data set become these; label sets of the same
+    classes are equal whatever data they are made for.
     """
 
     name: str
     classes: tuple[LabelClass, ...]
     label_divisor: int = 1000
+    sources: SourceRules = field(default_factory=SourceRules, compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= SEMANTIC_VOID:
@@ -67,6 +70,7 @@ class LabelSet:
             raise PdlError(
                 f'Label set {self.name!r} names a class twice; every class name must be unique.'
             )
+        self.sources.check([c.name for c in self.classes])
 
     @classmethod
     def load(cls, name_or_file: str | Path) -> LabelSet:
@@ -92,19 +96,33 @@ class LabelSet:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> LabelSet:
-        """Build from plain data: ``{name, label_divisor, classes: [{name, color, thing}]}``."""
+        """Build from plain data: ``{name, label_divisor, classes: [{name, color, thing}]}`` and
+        what `SourceRules` reads.
+        """
         classes = tuple(
             LabelClass(str(c['name']), _color(c['color']), _flag(c['thing']))
             for c in data['classes']
         )
-        return cls(str(data['name']), classes, int(data.get('label_divisor', 1000)))
+        divisor = int(data.get('label_divisor', 1000))
+        return cls(str(data['name']), classes, divisor, SourceRules.from_dict(data))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain data that `from_dict` reads."""
         classes = [
-            {'name': c.name, 'color': list(c.color), 'thing': c.is_thing} for c in self.classes
+            {
+                'name': c.name,
+                'color': list(c.color),
+                'thing': c.is_thing,
+                **self.sources.of_class(c.name),
+            }
+            for c in self.classes
         ]
-        return {'name': self.name, 'label_divisor': self.label_divisor, 'classes': classes}
+        return {
+            'name': self.name,
+            'label_divisor': self.label_divisor,
+            **self.sources.to_dict(),
+            'classes': classes,
+        }
 
     @property
     def num_classes(self) -> int:

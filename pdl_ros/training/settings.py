@@ -50,11 +50,18 @@ class LossSettings:
 @dataclass(frozen=True)
 class TargetSettings:
     """sigma: of the centre Gaussian, in pixels. Instances below `small_area` pixels weigh
-    `small_weight` in the semantic loss (DeeperLab's rule: 64×64, weight 3)."""
+    `small_weight` in the semantic loss (DeeperLab's rule: 64×64, weight 3).
+
+    ignore_crowd_in_semantic: crowds are void in the semantic loss too, as deeplab2 has it.
+    ignore_stuff_in_offset: the offset loss is on things only; else stuff is taught an offset of 0.
+    Both as published code names them; the defaults are detectron2's.
+    """
 
     sigma: float = 8.0
     small_area: int = 4096
     small_weight: int = 3
+    ignore_crowd_in_semantic: bool = False
+    ignore_stuff_in_offset: bool = True
 
     def __post_init__(self) -> None:
         require(0 < self.sigma < 1000, f'sigma is {self.sigma}; it must be positive, below 1000.')

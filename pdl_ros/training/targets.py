@@ -21,7 +21,7 @@ class Targets(NamedTuple):
     semantic: (H, W) uint8 train ids, 255 void. semantic_weight: (H, W) uint8, 1 or 3.
     center_heatmap: (1, H, W) float32 in [0, 1]. center_weight: (1, H, W) uint8, 0 on void and
     crowds. offset: (2, H, W) float32, (dy, dx) to the mass centre, in pixels. offset_weight: (1, H,
-    W) uint8, 1 on things.
+    W) uint8, 1 on things, or on all that is labelled.
     """
 
     semantic: np.ndarray
@@ -54,10 +54,11 @@ def make_targets(
         if not len(ys):
             continue  # cropped away
         is_thing = label_set.classes[segment.class_id].is_thing
-        targets.semantic[ys, xs] = segment.class_id
+        if not (segment.is_crowd and settings.ignore_crowd_in_semantic):
+            targets.semantic[ys, xs] = segment.class_id
         if not segment.is_crowd:
             targets.center_weight[0, ys, xs] = 1
-            targets.offset_weight[0, ys, xs] = is_thing
+            targets.offset_weight[0, ys, xs] = is_thing or not settings.ignore_stuff_in_offset
         if is_thing:
             # The mass centre of what is visible in this crop, as all published code has it.
             y, x = ys.mean(), xs.mean()

@@ -153,9 +153,16 @@ def test_labels_lie_as_a_turned_picture_is_shown_by_themselves_or_by_their_own_t
     np.testing.assert_array_equal(sample.image[..., 0], SHOWN.astype(np.uint8))
 
 
-def test_labels_of_the_stored_size_are_refused_with_the_reason_that_the_picture_is_turned(tmp_path):
+def test_a_picture_is_read_as_it_is_stored_where_its_labels_lie_so(tmp_path):
     write_turned(tmp_path, np.rot90(SHOWN))
-    assert_refused(tmp_path, r'size 2x3: a\.png is turned by its EXIF tag', 'panoptic/train/a.png')
+    sample = LabelFolder(tmp_path, 'train', SCENE)[0]
+    np.testing.assert_array_equal(sample.panoptic, np.rot90(SHOWN))
+    np.testing.assert_array_equal(sample.image[..., 0], np.rot90(SHOWN).astype(np.uint8))
+
+
+def test_labels_that_fit_a_turned_picture_neither_way_are_refused_with_both_sizes(tmp_path):
+    write_turned(tmp_path, np.zeros((3, 3), np.uint16))
+    assert_refused(tmp_path, r'is 3x3, but .* turned by its EXIF tag, is 2x3', 'panoptic/train/a')
 
 
 # --- what a user can get wrong ------------------------------------------------------------------
@@ -171,30 +178,34 @@ def test_a_missing_folder_is_named_with_the_layout(tmp_path, gone):
 def test_an_empty_folder_is_refused_before_training_starts(tmp_path):
     write(tmp_path, 'a.png')
     (tmp_path / 'images' / 'train' / 'a.png').unlink()
-    assert_refused(tmp_path, '0 images', 'images/train')
+    assert_refused(tmp_path, 'holds 0 images', str(tmp_path))
 
 
 def test_a_missing_label_image_is_named_before_training_starts(tmp_path):
     for name in ('a.png', 'b.png', 'c.png'):
         write(tmp_path, name)
     (tmp_path / 'panoptic' / 'train' / 'b.png').unlink()
-    with pytest.raises(PdlError, match=r'3 images; 1 of their label images .* first is b\.png'):
+    with pytest.raises(PdlError, match=r'3 images; 1 of their files .* first is .*train/b\.png'):
         LabelFolder(tmp_path, 'train', SCENE)
 
 
 @pytest.mark.parametrize(
     'labels',
     [
-        np.zeros((3, 2), np.uint16),
-        np.zeros((2, 4), np.uint16),
         np.zeros((2, 3), np.uint8),
         np.zeros((2, 3, 3), np.uint16),
     ],
-    ids=['turned', 'too wide', '8 bit', 'colour'],
+    ids=['8 bit', 'colour'],
 )
 def test_a_label_image_of_another_kind_is_refused_with_the_right_kind(tmp_path, labels):
     label_file = write(tmp_path, 'a.png', labels=labels)
     assert_refused(tmp_path, 'one-channel 16-bit PNG of size 3x2', str(label_file))
+
+
+@pytest.mark.parametrize('shape', [(3, 2), (2, 4)], ids=['turned', 'too wide'])
+def test_labels_of_another_size_than_their_picture_are_refused_with_both(tmp_path, shape):
+    label_file = write(tmp_path, 'a.png', labels=np.zeros(shape, np.uint16))
+    assert_refused(tmp_path, f'is {shape[1]}x{shape[0]}, but .* is 3x2', str(label_file))
 
 
 def test_a_class_outside_the_label_set_is_refused_by_number(tmp_path):

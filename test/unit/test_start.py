@@ -31,6 +31,8 @@ WRONG = [
     ('--scales is', 'infer broken.png --scales 1,x'),
     ('between 0.1 and 8', 'infer broken.png --scales 99'),
     ('cannot be a folder', 'infer broken.png -o broken.png/out'),
+    ('No folder', 'data check nosuch'),
+    ('No folder', 'data labels nosuch -o a.yaml'),
     ('No folder', 'evaluate --data nosuch'),
     ('cannot be a folder', 'evaluate --data scene --json broken.png/a.json'),
     ('No variant', 'train yolo --data scene -o run'),

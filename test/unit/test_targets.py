@@ -60,10 +60,13 @@ def targets_by_hand(panoptic, segments, target_settings: TargetSettings) -> dict
         i = int(panoptic[y, x])
         if i not in by_id:
             continue
-        result['semantic'][y, x] = by_id[i].class_id
-        result['center_weight'][0, y, x] = not by_id[i].is_crowd
+        crowd = by_id[i].is_crowd
+        if not crowd or not target_settings.ignore_crowd_in_semantic:
+            result['semantic'][y, x] = by_id[i].class_id
+        result['center_weight'][0, y, x] = not crowd
+        if i in things or not target_settings.ignore_stuff_in_offset:
+            result['offset_weight'][0, y, x] = not crowd
         if i in things:
-            result['offset_weight'][0, y, x] = not by_id[i].is_crowd
             result['offset'][:, y, x] = mean[i][0] - y, mean[i][1] - x
             if len(of_id[i]) < target_settings.small_area:
                 result['semantic_weight'][y, x] = target_settings.small_weight
@@ -88,6 +91,8 @@ def labelled_maps(draw) -> tuple[np.ndarray, tuple[Segment, ...]]:
         sigma=st.sampled_from([1, 2, 8.0]),
         small_area=st.integers(0, 12),
         small_weight=st.integers(1, 3),
+        ignore_crowd_in_semantic=st.booleans(),
+        ignore_stuff_in_offset=st.booleans(),
     ),
 )
 def test_targets_are_those_of_the_plain_definition(labelled, target_settings):
@@ -171,6 +176,20 @@ def test_a_crowd_teaches_its_class_but_neither_centre_nor_offset():
     assert targets.semantic.tolist() == [[CAR, CAR, ROAD]]
     assert targets.center_weight.tolist() == [[[0, 0, 1]]]
     assert not targets.offset_weight.any()
+
+
+def test_a_crowd_may_be_left_out_of_the_semantics_too():
+    targets = targets_of([CAR_1, CAR_2, ROAD_ID], crowds=[CAR_1], ignore_crowd_in_semantic=True)
+    assert targets.semantic.tolist() == [[255, CAR, ROAD]]
+    assert targets.center_weight.tolist() == [[[0, 1, 1]]]
+
+
+def test_stuff_may_be_taught_to_have_no_offset():
+    targets = targets_of(
+        [CAR_1, CAR_1, CAR_2, ROAD_ID, UNLABELLED], crowds=[CAR_2], ignore_stuff_in_offset=False
+    )
+    assert targets.offset_weight.tolist() == [[[1, 1, 0, 1, 0]]]
+    assert targets.offset[1].tolist() == [[0.5, -0.5, 0, 0, 0]]
 
 
 def test_an_instance_that_was_cropped_away_teaches_nothing():

@@ -1,0 +1,85 @@
+"""`pdl_ros data`: look at a data set before anything is trained on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pdl_ros.cli.options import JsonFile, OutFile, label_set_of
+from pdl_ros.errors import require
+from pdl_ros.runtime.files import atomic_write, require_writable_file, write_json
+
+data = typer.Typer(help='Look at data sets, and make label sets of them.', no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help='Folder of a data set of any known layout.')]
+
+
+@data.command()
+def check(
+    folder: Folder,
+    labels: Annotated[
+        str | None, typer.Option(help='Label set (name or YAML); else the one of the data.')
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help='Only this split; may be given several times.')
+    ] = None,
+    skip: Annotated[
+        bool, typer.Option('--skip', help='Leave what cannot be used out from now on, in skip.txt.')
+    ] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Say which layout a data set has, what is wrong with it, and what is in it: missing,
+    unreadable and odd files, ids without a class, counts and sizes by class.
+    """
+    from pdl_ros.cli.data_report import check_split, print_report, print_splits
+    from pdl_ros.datasets.layouts import SKIPPED, find_split, recognise, skip_key
+
+    splits = split or recognise(folder)[1]
+    names = [find_split(folder, s)[1] for s in splits]
+    label_set = label_set_of(folder, labels)
+    if skip:
+        require_writable_file(folder / SKIPPED)
+    reports = []
+    for name in splits:
+        reports.append(check_split(folder, name, label_set))
+        print_report(reports[-1])
+    print_splits(reports)
+    if json_file is not None:
+        write_json(json_file, [report.to_dict() for report in reports])
+    bad = [skip_key(n, i) for n, r in zip(names, reports, strict=True) for i in r.fatal]
+    _leave_out(folder / SKIPPED, bad, skip)
+    require(
+        any(c.pixels for report in reports for c in report.classes),
+        f'Nothing is labelled in {folder}, in the classes of label set {label_set.name!r}.',
+    )
+
+
+@data.command()
+def labels(folder: Folder, out: Annotated[Path, OutFile]) -> None:
+    """Write the label set of a data set as YAML: its names, colours and things, for you to merge,
+    rename or ignore.
+    """
+    import yaml
+
+    label_set = label_set_of(folder, None)
+    text = yaml.safe_dump(label_set.to_dict(), sort_keys=False, default_flow_style=None, width=200)
+    with atomic_write(out) as file:
+        file.write(text.encode())
+    print(f'{out}: {label_set.num_classes} classes, {len(label_set.thing_ids)} of them things.')
+
+
+def _leave_out(file: Path, bad: list[str], skip: bool) -> None:
+    """Add images to a list of those that are left out; without `skip` raise PdlError for them."""
+    if not bad:
+        return
+    require(
+        skip,
+        f'{len(bad)} images of {file.parent} cannot be used, the first is {bad[0]}; mend them, or '
+        'leave them out with --skip.',
+    )
+    there = file.read_text(encoding='utf-8').splitlines() if file.is_file() else []
+    with atomic_write(file) as out:
+        out.write(''.join(f'{line}\n' for line in [*there, *bad]).encode())
+    print(f'{file} leaves {len(bad)} images out.')

@@ -1,0 +1,129 @@
+"""Samples out of the labels of any layout: its ids become those of a label set."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pdl_ros.datasets.record import Sample, Segment
+from pdl_ros.datasets.source import Source, SourceLabels, SourceSegment
+from pdl_ros.errors import PdlError
+from pdl_ros.imaging.files import read_rgb_both
+from pdl_ros.labels import LabelSet
+from pdl_ros.labels.label_set import SEMANTIC_VOID
+from pdl_ros.labels.sources import VOID, Target, resolve
+
+
+class UnknownClassError(PdlError):
+    """Labels hold a class that has no place in the label set."""
+
+
+class WrongSizeError(PdlError):
+    """Labels and their picture are not of one size."""
+
+
+class MappedDataset:
+    """A `PanopticDataset` out of a `Source`.
+
+    Pictures are read as their labels lie: as viewers show them or, where only that fits the size of
+    the labels, as they are stored. Stuff is one segment a class, however many the data have; things
+    of a class that the data do not count are crowds.
+    """
+
+    def __init__(self, source: Source, label_set: LabelSet) -> None:
+        self.source, self.label_set = source, label_set
+        self._targets = resolve(label_set, source.classes, f'{source.where} ({source.layout})')
+        ids = {c.name: i for i, c in enumerate(label_set.classes)}
+        rules = label_set.sources
+        self._unlabelled = None if rules.unlabelled is None else ids[rules.unlabelled]
+        self._semantic = {v: None if n is None else ids[n] for v, n in rules.semantic.items()} or {
+            **{i: i for i in range(label_set.num_classes)},
+            SEMANTIC_VOID: None,
+        }
+
+    def __len__(self) -> int:
+        return len(self.source.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        image, labels = read_pair(self.source, index)
+        panoptic, segments = self.map(index, labels)
+        return Sample(self.source.names[index], image, panoptic, segments)
+
+    def map(self, index: int, labels: SourceLabels) -> tuple[np.ndarray, tuple[Segment, ...]]:
+        """Return the (H, W) int32 map and the segments of labels of an image."""
+        panoptic = np.ascontiguousarray(labels.values, np.int32)
+        rows = [(s.value, self._target(index, s), s.is_crowd) for s in labels.segments]
+        if self._unlabelled is not None and labels.unlabelled is not None:
+            rows.append((labels.unlabelled, Target(self._unlabelled), False))
+        segments, first, merged = [], dict[int, int](), dict[int, int]()
+        for value, target, is_crowd in rows:
+            if target.class_id is None:
+                continue
+            if self.label_set.classes[target.class_id].is_thing:
+                is_crowd = is_crowd or target.is_crowd
+                segments.append(Segment(value, target.class_id, is_crowd))
+            elif (kept := first.setdefault(target.class_id, value)) == value:
+                segments.append(Segment(value, target.class_id))
+            else:
+                merged[value] = kept
+        if merged:
+            panoptic = _replaced(panoptic, merged)
+        return panoptic, tuple(segments)
+
+    def target(self, segment: SourceSegment) -> Target | None:
+        """Return what a segment becomes; None where the label set has no place for it."""
+        number = segment.class_id
+        if segment.from_semantic:
+            # Things in a semantic PNG are not told apart.
+            known = number in self._semantic
+            return Target(self._semantic[number], is_crowd=True) if known else None
+        rest = not self.source.classes and self.label_set.sources.ignores_rest
+        return self._targets.get(number, VOID if rest else None)
+
+    def _target(self, index: int, segment: SourceSegment) -> Target:
+        target = self.target(segment)
+        if target is None:
+            raise UnknownClassError(self._unknown(index, segment))
+        return target
+
+    def _unknown(self, index: int, segment: SourceSegment) -> str:
+        name, number = self.label_set.name, segment.class_id
+        if segment.from_semantic:
+            image = self.source.names[index]
+            return (
+                f'The semantic PNG of {image} holds {number}, which is no class of label set '
+                f'{name!r}; map it there under semantic.'
+            )
+        says = f'{self.source.label_file(index)} holds class {number}'
+        if self.source.classes:
+            return f'{says}, which {self.source.where} does not name.'
+        if self.label_set.sources.maps_numbers:
+            return f'{says}, which label set {name!r} neither maps nor ignores.'
+        return f'{says}, but label set {name!r} ends at {self.label_set.num_classes - 1}.'
+
+
+def read_pair(source: Source, index: int) -> tuple[np.ndarray, SourceLabels]:
+    """Read an image, (H, W, 3) uint8 RGB, and its labels, of the same size.
+
+    Raises PdlError, which names the file, where one is missing, damaged or of another size.
+    """
+    path = source.image(index)
+    shown, stored = read_rgb_both(path)
+    labels = source.read(index, shown.shape[:2])
+    size = labels.values.shape
+    for image in (shown, stored):
+        if image.shape[:2] == size:
+            return np.ascontiguousarray(image), labels
+    height, width = shown.shape[:2]
+    tag = ', turned by its EXIF tag,' if shown is not stored else ''
+    raise WrongSizeError(
+        f'{source.label_file(index)} is {size[1]}x{size[0]}, but the picture {path.name}{tag} is '
+        f'{width}x{height}; labels and picture must have one size.'
+    )
+
+
+def _replaced(panoptic: np.ndarray, values: dict[int, int]) -> np.ndarray:
+    """Return a map with some of its values replaced by others."""
+    old = np.array(sorted(values), np.int32)
+    new = np.array([values[v] for v in sorted(values)], np.int32)
+    place = np.searchsorted(old, panoptic).clip(max=len(old) - 1)
+    return np.where(old[place] == panoptic, new[place], panoptic)
