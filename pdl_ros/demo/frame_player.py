@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import rclpy
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -106,8 +106,9 @@ def play(
     from the command line.
     """
     configure_shared_memory()
-    rclpy.init(args=with_possible_log())
-    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+    # With rclpy's own handlers Ctrl-C would end the context in the midst of a call.
+    rclpy.init(args=with_possible_log(), signal_handler_options=SignalHandlerOptions.NO)
+    with contextlib.suppress(KeyboardInterrupt):
         node = FramePlayer()
         if node.wait_for_subscribers(listeners, patience):
             node.play(frames, rate, limit, demanded)

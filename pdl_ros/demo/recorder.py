@@ -12,6 +12,7 @@ from lifecycle_msgs.msg import TransitionEvent
 from rcl_interfaces.msg import Log
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -43,7 +44,11 @@ def watch(
     go_on: Callable[[Recorder], bool],
 ) -> None:
     """Be a recorder process in a namespace for as long as `go_on`, asked often, says so."""
-    rclpy.init(args=with_possible_log(['--ros-args', '-r', f'__ns:={namespace}']))
+    # With rclpy's own handlers Ctrl-C would be an exception of rclpy's.
+    rclpy.init(
+        args=with_possible_log(['--ros-args', '-r', f'__ns:={namespace}']),
+        signal_handler_options=SignalHandlerOptions.NO,
+    )
     recorder = Recorder(on_frame)
     try:
         while go_on(recorder):

@@ -120,12 +120,18 @@ def _require_ros() -> None:
 def _process(module: str, namespace: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a module as a ROS process in a namespace; it never outlives the block."""
     command = [sys.executable, '-m', module, *arguments, '-r', f'__ns:={namespace}']
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
+    # A terminal's Ctrl-C goes to all its processes. This one ends the others, which inherit that it
+    # is ignored: a process that is interrupted while it imports prints a traceback.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         yield process
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             try:
                 process.wait(5)
             except subprocess.TimeoutExpired:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,23 @@ import numpy as np
 import pytest
 
 
-def run_demo(*arguments: object, domain: int) -> subprocess.CompletedProcess[str]:
+def demo_process(*arguments: object, domain: int) -> subprocess.Popen[str]:
     environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'OMP_NUM_THREADS': '1'}
     command = [sys.executable, '-m', 'pdl_ros.cli', 'demo', *map(str, arguments)]
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=280, check=False
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
+
+
+def run_demo(*arguments: object, domain: int) -> subprocess.CompletedProcess[str]:
+    process = demo_process(*arguments, domain=domain)
+    out, errors = process.communicate(timeout=280)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
 
 @pytest.fixture(scope='module')
@@ -68,3 +80,21 @@ def test_demo_without_its_file_says_so_before_anything_starts(tmp_path: Path, do
     assert done.returncode == 2
     assert 'none.mp4' in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize('after', ['Importing PyTorch', 'Loading'])
+def test_ctrl_c_ends_all_three_processes_without_a_traceback(
+    weights: Path, tmp_path: Path, domain: int, after: str
+) -> None:
+    process = demo_process('--weights', weights, '--out', tmp_path, domain=domain)
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:  # ends when the last process does
+        said.append(line)
+        if after in line or 'Loading' in line:  # PyTorch may be read too soon to be told of
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            break
+    _, errors = process.communicate(timeout=60)  # likewise
+    assert process.returncode == 130, (said, errors)
+    assert 'Traceback' not in errors
+    assert 'Error' not in errors
