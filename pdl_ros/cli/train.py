@@ -1,8 +1,10 @@
-"""`pdl_ros train`: train on labelled images, and score what came of it."""
+"""`pdl_ros train`: train on labelled images, and score what comes of it."""
 
 from __future__ import annotations
 
+import json
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,12 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pdl_ros import __version__
-from pdl_ros.cli.options import Data, Device, OutFolder, import_torch, open_dataset
-from pdl_ros.errors import require_package
+from pdl_ros.cli.options import Data, Device, OutFolder, check_weights, import_torch, open_dataset
+from pdl_ros.errors import require, require_package
 
 if TYPE_CHECKING:
+    from pdl_ros.datasets import PanopticDataset
     from pdl_ros.evaluation import Scores
     from pdl_ros.network.variants import Variant
+    from pdl_ros.pipeline import Segmenter
+    from pdl_ros.training.settings import TrainSettings
 
 
 def train(
@@ -25,61 +30,183 @@ def train(
     labels: Annotated[
         str | None, typer.Option(help='Label set (name or YAML) of your own data.')
     ] = None,
-    backbone_weights: Annotated[str, typer.Option(help='imagenet, none, or a file.')] = 'imagenet',
+    recipe: Annotated[
+        str | None, typer.Option(help="A shipped recipe, or a YAML file; default: the variant's.")
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option('--set', help='A value of the recipe, such as optimizer.lr=2e-3; repeatable.'),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help='Begin with these weights: a shipped variant, or a checkpoint file.'),
+    ] = None,
+    backbone_weights: Annotated[
+        str, typer.Option(help='imagenet, none, or a file; without --start.')
+    ] = 'imagenet',
     steps: Annotated[int | None, typer.Option(help='Optimiser steps in all.')] = None,
-    batch_size: Annotated[int | None, typer.Option()] = None,
+    batch_size: Annotated[int | None, typer.Option(help='Crops a step, on all devices.')] = None,
     learning_rate: Annotated[float | None, typer.Option()] = None,
+    precision: Annotated[str | None, typer.Option(help='fp32, bf16 or fp16.')] = None,
     until: Annotated[
         int | None, typer.Option(help='Pause at this step; run again to go on.')
     ] = None,
+    val_split: Annotated[str, typer.Option(help='Split to score on, or none.')] = 'val',
+    evaluate_steps: Annotated[
+        int, typer.Option(help='Score after so many steps; 0: at the end only.')
+    ] = 0,
+    patience: Annotated[
+        int, typer.Option(help='Stop after so many scorings without a better PQ; 0: never.')
+    ] = 0,
     device: Device = 'auto',
+    devices: Annotated[int, typer.Option(help='GPUs, or processes on a CPU.')] = 1,
+    nodes: Annotated[int, typer.Option(help='Machines; see docs/training.md.')] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help='Processes a device that prepare crops; default: by cores.')
+    ] = None,
+    save_seconds: Annotated[float, typer.Option(help='Most time that a crash may cost.')] = 120.0,
+    report: Annotated[
+        bool, typer.Option(help='Write report.html in the end: curves, scores, worst pictures.')
+    ] = False,
 ) -> None:
-    """Train on labelled images, then score the averaged weights on the `val` split and save
-    them. A run that is in the folder already is resumed.
+    """Train on labelled images, then score the averaged weights and save them. A run that is in the
+    folder already is resumed; Ctrl-C loses nothing.
     """
     require_package('lightning_fabric', 'train')
-    from pdl_ros.labels import LabelSet
-    from pdl_ros.network.variants import get_variant
-    from pdl_ros.training.recipes import recipe
+    if report:
+        require_package('matplotlib', 'train')
+    from pdl_ros.training.settings import RunSettings
 
-    chosen = get_variant(variant)
-    if labels is not None:
-        chosen = replace(chosen, label_set=LabelSet.load(labels))
-    overrides: dict[str, Any] = {
+    chosen = variant_with(variant, labels)
+    shorthands = {
         'steps': steps,
         'batch_size': batch_size,
-        'learning_rate': learning_rate,
+        'optimizer.lr': learning_rate,
+        'precision': precision,
     }
-    settings = replace(recipe(chosen), **{k: v for k, v in overrides.items() if v is not None})
-    start = _start(backbone_weights, chosen)
-    training, validation = (open_dataset(data, s, chosen.label_set) for s in ('train', 'val'))
+    changes = [*(change or ()), *(f'{k}={v}' for k, v in shorthands.items() if v is not None)]
+    settings = open_recipe(recipe, chosen, changes)
+    run = RunSettings(
+        device,
+        devices,
+        nodes,
+        workers,
+        save_seconds=save_seconds,
+        evaluate_steps=evaluate_steps,
+        patience=patience,
+    )
+    encoder = _encoder_weights(backbone_weights, start, chosen)
+    training = open_dataset(data, 'train', chosen.label_set)
+    validation = None if val_split == 'none' else open_dataset(data, val_split, chosen.label_set)
+    require(
+        validation is not None or evaluate_steps == 0,
+        '--evaluate-steps needs images to score on; give their split with --val-split.',
+    )
+    commit = _commit()
     import_torch()
-    from pdl_ros.evaluation.report import print_table, write_json
-    from pdl_ros.evaluation.run import evaluate as score
-    from pdl_ros.pipeline import Segmenter
     from pdl_ros.training.trainer import Trainer
 
-    trainer = Trainer(chosen, training, settings, out, start, device)
+    scored: list[Scores] = []
+    trainer = Trainer(
+        chosen,
+        training,
+        settings,
+        out,
+        encoder,
+        start=start,
+        run=run,
+        validate=None if validation is None else _scorer(validation, device, scored),
+        info={'commit': commit},
+    )
     trainer.run(until)
-    weights = trainer.save_weights({'commit': _commit()})
-    scores = score(Segmenter.load(weights, device), validation)
-    trainer.save_weights({'commit': _commit(), 'scores': _summary(scores)})
-    print_table(scores)
-    write_json(scores, out / 'scores.json', {'step': trainer.step})
-    print(f'Weights: {weights}')
+    if trainer.leads:
+        _say(trainer.step, out, scored)
+        if report:
+            _write_report(f'{variant} on {data}, step {trainer.step}', out, validation, device)
 
 
-def _start(backbone_weights: str, variant: Variant) -> Path | None:
-    """Return the file of weights that the encoder starts from; None: random ones."""
+def variant_with(name: str, labels: str | None) -> Variant:
+    """Return a variant, with the classes of a label set (name or YAML) where one is given."""
+    from pdl_ros.labels import LabelSet
+    from pdl_ros.network.variants import get_variant
+
+    variant = get_variant(name)
+    return variant if labels is None else replace(variant, label_set=LabelSet.load(labels))
+
+
+def open_recipe(name_or_file: str | None, variant: Variant, changes: list[str]) -> TrainSettings:
+    """Read a recipe, by default that of a variant, with changes such as optimizer.lr=2e-3."""
+    from pdl_ros.training.recipes import default_recipe, load_recipe
+
+    return load_recipe(name_or_file or default_recipe(variant), changes)
+
+
+def _encoder_weights(backbone_weights: str, start: str | None, variant: Variant) -> Path | None:
+    """Return the file of weights that the encoder starts from; None: random ones, or `start`'s."""
     from pdl_ros.network.weight_files import container_of
-    from pdl_ros.training.recipes import imagenet_weights
+    from pdl_ros.training.imagenet import imagenet_weights
 
+    if start is not None:
+        check_weights(start)
+        require(
+            backbone_weights in ('imagenet', 'none'),
+            '--start fills the encoder too; give it or --backbone-weights, not both.',
+        )
+        return None
     if backbone_weights == 'none':
         return None
     if backbone_weights == 'imagenet':
         return imagenet_weights(variant.backbone)
     container_of(Path(backbone_weights))
     return Path(backbone_weights)
+
+
+def _scorer(
+    dataset: PanopticDataset, device: str, scored: list[Scores]
+) -> Callable[[Path], dict[str, Any]]:
+    """Return what scores a file of weights on a data set; the last scores are kept in `scored`."""
+
+    def score(weights: Path) -> dict[str, Any]:
+        from pdl_ros.evaluation.run import evaluate
+
+        segmenter = _segmenter(weights, device)
+        scored[:] = [evaluate(segmenter, dataset)]
+        segmenter.release()
+        return scored[0].to_dict()
+
+    return score
+
+
+def _write_report(title: str, out: Path, validation: PanopticDataset | None, device: str) -> None:
+    """Write the page of a training, with the pictures that its last weights know worst."""
+    from pdl_ros.training.report import worst_pictures, write_report
+
+    scores_file = out / 'scores.json'
+    scores = json.loads(scores_file.read_text()) if scores_file.is_file() else None
+    worst = []
+    if validation is not None:
+        worst = worst_pictures(_segmenter(out / 'weights.safetensors', device), validation)
+    print(f'Report: {write_report(out, title, scores, worst)}')
+
+
+def _segmenter(weights: Path, device: str) -> Segmenter:
+    """Load weights to be scored: exact, without the time it takes to find the fastest engine."""
+    from pdl_ros.engines import EngineSettings
+    from pdl_ros.pipeline import Segmenter
+
+    return Segmenter.load(weights, device, engine=EngineSettings('torch', 'fp32'))
+
+
+def _say(step: int, out: Path, scored: list[Scores]) -> None:
+    """Print what came of a training, and write its scores."""
+    from pdl_ros.evaluation.report import print_table, write_json
+
+    if scored:
+        print_table(scored[0])
+        write_json(scored[0], out / 'scores.json', {'step': step})
+    print(f'Weights: {out / "weights.safetensors"}')
+    if (out / 'best.safetensors').is_file():
+        print(f'Weights of the best PQ: {out / "best.safetensors"}')
 
 
 def _commit() -> str:
@@ -93,11 +220,3 @@ def _commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return f'release {__version__}'
     return asked.stdout.strip() or f'release {__version__}'
-
-
-def _summary(scores: Scores) -> dict[str, float]:
-    return {
-        name: round(value, 4)
-        for name, value in scores.to_dict().items()
-        if isinstance(value, float)
-    }

@@ -62,7 +62,7 @@ def load(
     checkpoint = read(path, variant, label_set)
     # Drawing random weights only to replace them takes seconds for a large network.
     network = skeleton(checkpoint.variant)
-    _fill(network, checkpoint.tensors, path)
+    fill(network, checkpoint.tensors, path)
     return network, checkpoint.variant
 
 
@@ -135,7 +135,7 @@ def load_backbone(backbone: nn.Module, file: str | Path) -> None:
     tensors = open_weights(path).tensors
     names = our_backbone_names(tensors)
     wanted = backbone.state_dict().keys()
-    _fill(
+    fill(
         backbone,
         {
             ours: tensors[theirs]
@@ -234,7 +234,7 @@ def _about_classes(
     )
 
 
-def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load every parameter, or say what is wrong."""
     misfits = _misfits(module, tensors)
     if misfits:

@@ -16,16 +16,15 @@ def augment(
     settings: AugmentationSettings,
     mean: tuple[float, ...],
     rng: np.random.Generator,
+    size: tuple[int, int] | None = None,
 ) -> Sample:
     """Return a randomly scaled, flipped and coloured crop; what lies outside the image is `mean`
     and void.
+
+    `size` is the (height, width) that the image has at scale 1, where the network sees it at
+    another than its own: both scalings are one.
     """
-    image, panoptic = sample.image, sample.panoptic
-    scale = rng.uniform(*settings.scales)
-    size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
-    image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA)
-    # Not INTER_NEAREST, which takes the pixel at the corner: labels would slide by half a pixel.
-    panoptic = cv2.resize(panoptic, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    image, panoptic = _scaled(sample, size or sample.image.shape[:2], _scale(settings, rng))
     height, width = settings.crop
     top, left = (
         int(rng.integers(0, max(have - want, 0) + 1))
@@ -50,6 +49,22 @@ def augment(
         value=(_NO_SEGMENT,),
     )
     return sample._replace(image=image, panoptic=panoptic)
+
+
+def _scale(settings: AugmentationSettings, rng: np.random.Generator) -> float:
+    if settings.scale_choices:
+        return float(rng.choice(settings.scale_choices))
+    return rng.uniform(*settings.scales)
+
+
+def _scaled(sample: Sample, size: tuple[int, int], scale: float) -> tuple[np.ndarray, np.ndarray]:
+    high, wide = (max(round(edge * scale), 1) for edge in size)
+    height, width = sample.image.shape[:2]
+    way = cv2.INTER_LINEAR if high * wide > height * width else cv2.INTER_AREA
+    image = cv2.resize(sample.image, (wide, high), interpolation=way)
+    # Not INTER_NEAREST, which takes the pixel at the corner: labels would slide by half a pixel.
+    panoptic = cv2.resize(sample.panoptic, (wide, high), interpolation=cv2.INTER_NEAREST_EXACT)
+    return image, panoptic
 
 
 def _jitter(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:

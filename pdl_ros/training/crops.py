@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from pdl_ros.datasets import PanopticDataset
 from pdl_ros.network.variants import Variant
+from pdl_ros.preprocessing import network_size
 from pdl_ros.training.augmentation import augment
 from pdl_ros.training.settings import TrainSettings
 from pdl_ros.training.targets import make_targets
@@ -16,7 +20,10 @@ from pdl_ros.training.targets import make_targets
 
 class Crops(Dataset[dict[str, Tensor]]):
     """The crops of steps `start`..`end`, each a function of the seed and its index alone, so a
-    resumed run sees exactly what an uninterrupted one would have."""
+    resumed run sees exactly what an uninterrupted one would have.
+
+    Of `world` processes each, by its `rank`, takes its own part of every step's crops.
+    """
 
     def __init__(
         self,
@@ -25,23 +32,31 @@ class Crops(Dataset[dict[str, Tensor]]):
         settings: TrainSettings,
         start: int,
         end: int,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self.dataset, self.variant, self.settings = dataset, variant, settings
-        self.first, self.count = start * settings.batch_size, (end - start) * settings.batch_size
+        self.start, self.rank = start, rank
+        self.share = settings.batch_size // world
+        self.count = (end - start) * self.share
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        index += self.first
+        step, position = divmod(index, self.share)
+        index = (self.start + step) * self.settings.batch_size + self.rank * self.share + position
         seed = self.settings.seed
         epoch, position = divmod(index, len(self.dataset))
         order = np.random.default_rng((seed, epoch)).permutation(len(self.dataset))
+        sample = self.dataset[int(order[position])]
+        height, width = sample.image.shape[:2]
         sample = augment(
-            self.dataset[int(order[position])],
+            sample,
             self.settings.augmentation,
             self.variant.mean,
             np.random.default_rng((seed, 1, index)),
+            network_size(height, width, self.variant),
         )
         targets = make_targets(
             sample.panoptic, sample.segments, self.dataset.label_set, self.settings.targets
@@ -52,3 +67,24 @@ class Crops(Dataset[dict[str, Tensor]]):
             'image': torch.from_numpy(image.transpose(2, 0, 1)),
             **{name: torch.from_numpy(value) for name, value in targets._asdict().items()},
         }
+
+
+def load(crops: Crops, batch_size: int, workers: int, pin: bool) -> DataLoader[dict[str, Tensor]]:
+    """Return batches of crops in their order, prepared by `workers` processes; 0 = by this one."""
+    return DataLoader(
+        crops,
+        batch_size,
+        num_workers=workers,
+        pin_memory=pin,
+        worker_init_fn=_init_worker,
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def _init_worker(_: int) -> None:
+    # Signals reach all processes of a terminal or a service; the one that trains finishes its step,
+    # for which it needs its crops, and then ends the workers.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

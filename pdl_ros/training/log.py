@@ -1,9 +1,11 @@
-"""The log of a training run: one CSV row a step."""
+"""The logs of a training: one CSV row a step, or a validation."""
 
 from __future__ import annotations
 
 import csv
 import io
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +43,15 @@ class CsvLog:
             writer.writeheader()
             self._empty = False
         writer.writerow({k: f'{v:.6g}' if isinstance(v, float) else v for k, v in row.items()})
+        self._to_disk(self._file.flush)
+
+    def sync(self) -> None:
+        """Have all rows survive a power failure: a state must not be ahead of its log."""
+        self._to_disk(lambda: os.fsync(self._file.fileno()))
+
+    def _to_disk(self, way: Callable[[], object]) -> None:
         try:
-            self._file.flush()
+            way()
         except OSError as error:
             raise PdlError(
                 f'{self._path} cannot be written: {os_error_reason(error)}; the training goes on '

@@ -1,5 +1,8 @@
 """The three losses (paper, section 3.4): L = λ_sem · L_sem + λ_center · L_center + λ_offset ·
 L_offset.
+
+Each is a mean over the batch of all processes that share it: a process's own part of it times the
+number of processes, because gradients are averaged over them.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from torch.nn import functional as F
 from pdl_ros.labels.label_set import SEMANTIC_VOID
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.layers import resize
+from pdl_ros.training.distributed import gathered, summed, world_size
 from pdl_ros.training.settings import LossSettings
 
 
@@ -29,7 +33,11 @@ def panoptic_loss(
     return {
         'semantic': settings.semantic
         * bootstrapped_cross_entropy(
-            semantic, targets['semantic'].long(), targets['semantic_weight'], settings.top_fraction
+            semantic,
+            targets['semantic'].long(),
+            targets['semantic_weight'],
+            settings.top_fraction,
+            settings.top_of,
         ),
         'center': settings.center
         * _weighted_mean((center - targets['center_heatmap']).square(), targets['center_weight']),
@@ -39,9 +47,10 @@ def panoptic_loss(
 
 
 def bootstrapped_cross_entropy(
-    logits: Tensor, labels: Tensor, weights: Tensor, top_fraction: float
+    logits: Tensor, labels: Tensor, weights: Tensor, top_fraction: float, top_of: str = 'batch'
 ) -> Tensor:
-    """Average the weighted cross entropy over the hardest `top_fraction` of all pixels (DeeperLab).
+    """Average the weighted cross entropy over the hardest `top_fraction` of all pixels (DeeperLab)
+    of the batch, or of each sample.
 
     logits (N, C, H, W), labels (N, H, W) with 255 = void, weights (N, H, W). Void pixels have loss
     0 but count as pixels, as in the published code.
@@ -49,12 +58,27 @@ def bootstrapped_cross_entropy(
     losses = F.cross_entropy(logits, labels, ignore_index=SEMANTIC_VOID, reduction='none') * weights
     if top_fraction >= 1.0:
         return losses.mean()
-    keep = max(int(top_fraction * losses.numel()), 1)
-    return torch.topk(losses.flatten(), keep, sorted=False).values.mean()
+    rows = losses.flatten(1) if top_of == 'sample' else losses.flatten()
+    if top_of == 'batch' and world_size() > 1:
+        return _mean_of_hardest_everywhere(rows, top_fraction)
+    keep = max(int(top_fraction * rows.shape[-1]), 1)
+    return torch.topk(rows, keep, sorted=False).values.mean()
+
+
+def _mean_of_hardest_everywhere(losses: Tensor, fraction: float) -> Tensor:
+    """This process's part of the mean over the hardest pixels of all processes."""
+    everywhere = gathered(losses)
+    keep = max(int(fraction * everywhere.numel()), 1)
+    least = torch.topk(everywhere, keep, sorted=False).values.min()
+    # Of those that equal the least, only so many belong to the hardest.
+    equal = (keep - (everywhere > least).sum()) / (everywhere == least).sum()
+    part = losses[losses > least].sum() + equal * losses[losses == least].sum()
+    return part * (world_size() / keep)
 
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """Sum over channels, mean over the weighted pixels; 0 where there are none."""
     # detectron2's normaliser: a sum over both offset channels by the number of pixels, not twice
     # it.
-    return (values * weights).sum() / weights.sum().clamp(min=1)
+    pixels = summed(weights.sum()).clamp(min=1)
+    return (values * weights).sum() / pixels * world_size()

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
 
 from pdl_ros.datasets import PanopticDataset
-from pdl_ros.engines import pick_device
 from pdl_ros.errors import PdlError
 from pdl_ros.network import checkpoints
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
-from pdl_ros.runtime.files import atomic_write, require_writable_folder
-from pdl_ros.training.crops import Crops
+from pdl_ros.runtime.files import require_writable_file, require_writable_folder
+from pdl_ros.training import state
+from pdl_ros.training.crops import Crops, load
+from pdl_ros.training.distributed import summed, world_size
+from pdl_ros.training.learner import Learner
 from pdl_ros.training.log import CsvLog
-from pdl_ros.training.losses import panoptic_loss
-from pdl_ros.training.settings import TrainSettings, poly_factor
+from pdl_ros.training.processes import launch, workers_of
+from pdl_ros.training.progress import TrainingProgress
+from pdl_ros.training.recipes import write_recipe
+from pdl_ros.training.settings import RunSettings, TrainSettings
+from pdl_ros.training.start import begin
+from pdl_ros.training.stopping import Stopping
+from pdl_ros.training.validation import Validate, Validation
+
+_LOG = logging.getLogger('pdl_ros.training')
+_FILES = ('state.pt', 'log.csv', 'recipe.yaml', 'weights.safetensors')
 
 
 class Trainer:
@@ -32,7 +42,11 @@ class Trainer:
     stopped.
 
     ``folder/state.pt`` is the resumable state, ``folder/log.csv`` the losses of each step,
-    ``folder/weights.safetensors`` the averaged weights to use.
+    ``folder/recipe.yaml`` the whole recipe, ``folder/weights.safetensors`` the averaged weights to
+    use. With `validate`, which scores a file of weights (pq, miou, ...),
+    ``folder/validation.csv`` are its scores and ``folder/best.safetensors`` the weights of the best
+    PQ. `start` is a checkpoint of a whole network, `backbone_weights` one of the encoder. `info`
+    goes into the header of all weights.
     """
 
     def __init__(
@@ -42,86 +56,111 @@ class Trainer:
         settings: TrainSettings,
         folder: str | Path,
         backbone_weights: str | Path | None = None,
-        device: str = 'auto',
+        *,
+        start: str | Path | None = None,
+        run: RunSettings | None = None,
+        validate: Validate | None = None,
+        info: Mapping[str, Any] | None = None,
     ) -> None:
         if dataset.label_set != variant.label_set:
             raise PdlError(
                 f'Variant {variant.name!r} has label set {variant.label_set.name!r}, the data '
                 f'{dataset.label_set.name!r}; they must be the same.'
             )
-        torch.manual_seed(settings.seed)
         self.variant, self.settings, self.folder = variant, settings, Path(folder)
-        self.dataset = dataset
+        self.dataset, self.info = dataset, dict(info or {})
+        self.run_settings = run or RunSettings()
         require_writable_folder(self.folder)
-        where = pick_device(device)
-        devices = [where.index or 0] if where.type == 'cuda' else 1
-        self.fabric = Fabric(accelerator=where.type, devices=devices)
+        for name in _FILES:
+            require_writable_file(self.folder / name)
+        self._identity = state.identity(variant, dataset, settings)
+        self.fabric = launch(settings, self.run_settings)
+        self.validation = Validation(validate, settings.steps, self.run_settings)
+        saved = self._read_state()
+        torch.manual_seed(settings.seed)
         network = PanopticDeepLab(variant)
-        if backbone_weights is not None:
-            checkpoints.load_backbone(network.backbone, backbone_weights)
-        # The layout that CPU and GPU convolutions are written for.
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(
-            network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True
-        )
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: poly_factor(step, settings.steps, settings.warmup_steps)
-        )
-        self.network, self.optimizer = self.fabric.setup(network, self.optimizer)
-        self.average.to(self.fabric.device)
+        if saved is None:
+            begin(network, variant, backbone_weights, start)
+        self.learner = Learner(self.fabric, network, variant, settings)
         self.step = 0
-        self._resume()
+        if saved is not None:
+            self.step = saved['step']
+            self.learner.load_state_dict(saved)
+            self.validation.load_state_dict(saved['validation'])
+        self._saved_at = time.monotonic()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.fabric.global_rank == 0
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is trained."""
+        return self.learner.network
 
     @property
     def averaged_network(self) -> nn.Module:
         """The network with the averaged weights."""
-        return self.average.module
+        return self.learner.average.module
 
     def run(self, until: int | None = None, quiet: bool = False) -> None:
-        """Train to step `until` (default: the end), writing checkpoints on the way."""
+        """Train to step `until` (default: the end), writing checkpoints on the way.
+
+        SIGINT and SIGTERM are obeyed after the step under way, when the state is written.
+        """
         end = self.settings.steps if until is None else min(until, self.settings.steps)
         end = max(end, self.step)
-        columns = (
-            TextColumn('{task.description}'),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
+        if self.step == 0 and self.leads:
+            write_recipe(self.settings, self.folder / 'recipe.yaml')
+            self.save_state()
+        with Stopping() as stopping:
+            self._run(end, quiet, stopping)
+            if self.leads:
+                self.save_weights(self.validation.header(self.step))
+            if stopping.asked and self.leads:
+                _LOG.info('Stopped at step %d; the same command goes on from there.', self.step)
+
+    def _run(self, end: int, quiet: bool, stopping: Stopping) -> None:
+        """Train and validate to step `end`, to a signal, or to where nothing gets better."""
+        steps, batch_size = self.settings.steps, self.settings.batch_size
+        silent = quiet or not self.leads
         with (
-            Progress(*columns, disable=quiet) as progress,
-            CsvLog(self.folder / 'log.csv', self.step) as log,
+            TrainingProgress(self.step, steps, batch_size, silent) as progress,
+            CsvLog(self._log_file('log.csv'), self.step) as log,
         ):
-            task = progress.add_task('training', total=self.settings.steps, completed=self.step)
-            self.network.train()
-            for batch in self._batches(self.step, end):
-                losses = self._train_step(batch)
+            self._validate_if_due(progress, stopping)  # a signal may have come before it
+            if self.validation.exhausted:
+                return
+            for batches in self._batches(self.step, end):
+                rate = self.learner.rate(self.step)
+                losses = self.learner.train_step(self.step, batches)
                 self.step += 1
-                log.write({'step': self.step, 'lr': self.schedule.get_last_lr()[0], **losses})
-                progress.update(
-                    task, completed=self.step, description=f'loss {sum(losses.values()):.2f}'
-                )
-                if self.step % self.settings.checkpoint_every == 0:
-                    self.save_state()
-        self.save_state()
+                log.write({'step': self.step, 'lr': rate, **losses})
+                progress.update(self.step, losses)
+                stopping.asked = self._agreed(stopping.asked)
+                if stopping.asked or self.step == end or self._save_is_due():
+                    self._save(log)
+                if stopping.asked:
+                    return
+                self._validate_if_due(progress, stopping)
+                if self.validation.exhausted:
+                    return
 
     def save_state(self) -> None:
         """Write the resumable state; a crash while writing leaves the last good one."""
-        state = {
-            'step': self.step,
-            'network': self.network.state_dict(),
-            'average': self.average.state_dict(),
-            'optimizer': self.optimizer.state_dict(),
-            'schedule': self.schedule.state_dict(),
-            'variant': self.variant.name,
-            'label_set': self.variant.label_set.to_dict(),
-        }
-        with atomic_write(self.folder / 'state.pt') as file:
-            torch.save(state, file)
+        state.save(
+            self.folder / 'state.pt',
+            {
+                'identity': self._identity,
+                'step': self.step,
+                'validation': self.validation.state_dict(),
+                **self.learner.state_dict(),
+            },
+        )
+        self._saved_at = time.monotonic()
 
-    def save_weights(self, info: dict[str, Any], path: str | Path | None = None) -> Path:
+    def save_weights(self, info: Mapping[str, Any], path: str | Path | None = None) -> Path:
         """Write the averaged weights as a checkpoint for use; `info` goes into its header."""
         path = Path(path or self.folder / 'weights.safetensors')
         header = {
@@ -130,64 +169,82 @@ class Trainer:
                 'batch_size': self.settings.batch_size,
                 'crop': self.settings.augmentation.crop,
             },
+            **self.info,
             **info,
         }
         checkpoints.save(self.averaged_network, self.variant, path, json.loads(json.dumps(header)))
         return path
 
-    def _train_step(self, batch: dict[str, Tensor]) -> dict[str, float]:
-        # Dropout draws from the step's own seed: a resumed run repeats an uninterrupted one.
-        torch.manual_seed(self.settings.seed * 1_000_003 + self.step)
-        heads = self.network(batch['image'].contiguous(memory_format=torch.channels_last))
-        losses = panoptic_loss(
-            heads, batch, self.settings.losses, self.variant.decoder.align_corners
-        )
-        total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
-            raise PdlError(
-                f'The loss is not finite at step {self.step}; lower the learning rate '
-                f'({self.settings.learning_rate}) or look for damaged images.'
+    def _log_file(self, name: str) -> Path:
+        return self.folder / name if self.leads else Path(os.devnull)
+
+    def _agreed(self, asked: int) -> int:
+        """Return the number of the signal that any of the processes got, so that all stop alike."""
+        if world_size() == 1:
+            return asked
+        everywhere = summed(torch.tensor(float(asked > 0), device=self.fabric.device))
+        return asked or (signal.SIGTERM if everywhere > 0 else 0)
+
+    def _save_is_due(self) -> bool:
+        if self.validation.due(self.step) or self.step % self.run_settings.save_steps == 0:
+            return True
+        return time.monotonic() - self._saved_at >= self.run_settings.save_seconds
+
+    def _save(self, log: CsvLog) -> None:
+        if self.leads:
+            log.sync()  # what the state says is done must be in the log
+            self.save_state()
+
+    def _validate_if_due(self, progress: TrainingProgress, stopping: Stopping) -> None:
+        if not self.validation.due(self.step):
+            return
+        progress.pause()
+        if self.leads:
+            stopping.immediately = True  # the state is written, and a validation may take long
+            self._validate()
+            stopping.immediately = False
+        if world_size() > 1:
+            self.validation.load_state_dict(self.fabric.broadcast(self.validation.state_dict()))
+        progress.go_on()
+
+    def _validate(self) -> None:
+        """Score the weights, and keep them where they are the best."""
+        better = self.validation.score(self.step, self.save_weights({}))
+        row = {'step': self.step, **self.validation.scores}
+        with CsvLog(self.folder / 'validation.csv', self.step - 1) as log:
+            log.write(row)
+        if better and self.run_settings.evaluate_steps:
+            self.save_weights(self.validation.header(self.step), self.folder / 'best.safetensors')
+        self.save_state()
+        _LOG.info('%s', self.validation.describe())
+        if self.validation.exhausted:
+            _LOG.info(
+                'Nothing got better in %d validations; the training ends here.',
+                self.validation.without_better,
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(total)
-        self.optimizer.step()
-        self.schedule.step()
-        self.average.update_parameters(self.network.module)
-        return {name: float(value.detach()) for name, value in losses.items()}
 
-    def _batches(self, start: int, end: int) -> Iterator[dict[str, Tensor]]:
-        crops = Crops(self.dataset, self.variant, self.settings, start, end)
-        loader = DataLoader(
+    def _batches(self, start: int, end: int) -> Iterator[list[dict[str, Tensor]]]:
+        """Yield this process's crops of each step, as one batch a pass."""
+        rank, world = self.fabric.global_rank, world_size()
+        crops = Crops(self.dataset, self.variant, self.settings, start, end, rank, world)
+        passes = self.settings.optimizer.accumulate
+        device = self.fabric.device
+        loader = load(
             crops,
-            self.settings.batch_size,
-            num_workers=self.settings.workers,
-            pin_memory=self.fabric.device.type == 'cuda',
+            crops.share // passes,
+            workers_of(self.run_settings, device),
+            pin=device.type == 'cuda',
         )
-        for batch in loader:
-            yield self.fabric.to_device(batch)
+        batches = iter(loader)
+        for _ in range(end - start):
+            yield [self.fabric.to_device(next(batches)) for _ in range(passes)]
 
-    def _resume(self) -> None:
+    def _read_state(self) -> dict[str, Any] | None:
         path = self.folder / 'state.pt'
         if not path.is_file():
-            return
-        try:
-            state = torch.load(path, map_location=self.fabric.device, weights_only=True)
-            name, label_set, self.step = state['variant'], state['label_set'], state['step']
-        except Exception as error:
-            raise PdlError(
-                f'{path} is not a training state ({type(error).__name__}); remove it to start anew.'
-            ) from None
-        if name != self.variant.name:
-            raise PdlError(
-                f'{path} is a training of {name!r}, not of {self.variant.name!r}; '
-                'choose another folder.'
-            )
-        if label_set != self.variant.label_set.to_dict():
-            raise PdlError(
-                f'{path} is a training on other classes than label set '
-                f'{self.variant.label_set.name!r} has now; choose another folder.'
-            )
-        self.network.load_state_dict(state['network'])
-        self.average.load_state_dict(state['average'])
-        self.optimizer.load_state_dict(state['optimizer'])
-        self.schedule.load_state_dict(state['schedule'])
+            return None
+        saved = state.load(path, self.fabric.device, self._identity)
+        steps, before = self.settings.steps, saved['identity']['recipe']['steps']
+        more = '' if before == steps else f' (it was to have {before})'
+        _LOG.info('Going on after step %d of %d%s: %s.', saved['step'], steps, more, path)
+        return saved

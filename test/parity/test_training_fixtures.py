@@ -14,9 +14,8 @@ from pdl_ros.datasets import Segment
 from pdl_ros.labels import LabelSet
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.training.losses import bootstrapped_cross_entropy, panoptic_loss
-from pdl_ros.training.settings import LossSettings, TargetSettings
+from pdl_ros.training.settings import LossSettings, OptimizerSettings, TargetSettings
 from pdl_ros.training.targets import make_targets
-from pdl_ros.training.trainer import poly_factor
 
 from .published import DATA, relative_error
 
@@ -110,12 +109,12 @@ def test_an_image_of_nothing_but_void_or_stuff_has_no_loss_to_divide_by(losses) 
 def test_the_learning_rate_follows_the_published_schedule() -> None:
     schedule = json.loads((DATA / 'lr_schedule.json').read_text())
     solver = schedule['solver']
+    optimizer = OptimizerSettings(
+        lr=solver['BASE_LR'],
+        warmup_steps=solver['WARMUP_ITERS'],
+        warmup_factor=solver['WARMUP_FACTOR'],
+        power=solver['POLY_LR_POWER'],
+    )
     for step, rate in schedule['lr'].items():
-        factor = poly_factor(
-            int(step),
-            solver['MAX_ITER'],
-            solver['WARMUP_ITERS'],
-            solver['POLY_LR_POWER'],
-            solver['WARMUP_FACTOR'],
-        )
+        factor = optimizer.factor(int(step), solver['MAX_ITER'])
         assert factor * solver['BASE_LR'] == pytest.approx(rate, rel=1e-6)

@@ -21,7 +21,7 @@ from pdl_ros.network.backbones import make_backbone
 from pdl_ros.network.formats import open_weights
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import VARIANTS, get_variant
-from pdl_ros.training.recipes import imagenet_weights
+from pdl_ros.training.imagenet import imagenet_weights
 
 from ..parity.published import write_checkpoint
 from .test_network import network_of

@@ -9,7 +9,7 @@ from torch import nn
 from pdl_ros.errors import PdlError
 from pdl_ros.network.backbones import make_backbone
 from pdl_ros.network.backbones.mobilenet import InvertedResidual, multiple_of_eight
-from pdl_ros.training.recipes import imagenet_weights
+from pdl_ros.training.imagenet import imagenet_weights
 
 # torchvision's `num_params` of mobilenet_v3_{small,large}, less its two linear layers.
 V3_PARAMETERS = {

@@ -1,0 +1,67 @@
+"""What a network learns has the size at which it will see it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pdl_ros.datasets import Sample, Segment
+from pdl_ros.preprocessing import network_size
+from pdl_ros.training.crops import Crops
+from pdl_ros.training.settings import AugmentationSettings
+
+from .drawn import SCENE, SETTINGS, VARIANT, Drawn
+
+
+class OneCar:
+    """One picture of any size: a car of an eighth of its height and width."""
+
+    label_set = SCENE
+
+    def __init__(self, height: int, width: int) -> None:
+        panoptic = np.zeros((height, width), np.int32)
+        panoptic[height // 2 : height // 2 + height // 8, width // 2 : width // 2 + width // 8] = (
+            5001
+        )
+        image = np.repeat(np.where(panoptic, 250, 20).astype(np.uint8)[..., None], 3, -1)
+        self.sample = Sample('car', image, panoptic, (Segment(0, 0), Segment(5001, 5)))
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.sample
+
+
+@pytest.mark.parametrize('size', [(96, 128), (966, 1296), (1080, 1440), (48, 64)], ids=str)
+def test_a_thing_has_the_size_in_a_crop_that_it_has_at_inference_whatever_the_camera(size):
+    variant = replace(VARIANT, short_edge=96, long_edge=160)
+    augmentation = AugmentationSettings((96, 128), (1.0, 1.0), flip=False)
+    crop = Crops(OneCar(*size), variant, replace(SETTINGS, augmentation=augmentation), 0, 1)[0]
+    assert network_size(*size, variant) == (96, pytest.approx(128, abs=1))
+    car = crop['semantic'].numpy() == 5
+    assert car.sum() == pytest.approx(12 * 16, rel=0.1)
+    bright = crop['image'].numpy()[0] > 0
+    assert (bright == car).mean() > 0.99
+
+
+def test_the_random_scale_is_relative_to_the_size_at_inference():
+    variant = replace(VARIANT, short_edge=96, long_edge=160)
+    for factor in (0.5, 2.0):
+        augmentation = AugmentationSettings((192, 256), scale_choices=(factor,), flip=False)
+        crop = Crops(OneCar(966, 1296), variant, replace(SETTINGS, augmentation=augmentation), 0, 1)
+        car = crop[0]['semantic'].numpy() == 5
+        assert car.sum() == pytest.approx(12 * 16 * factor**2, rel=0.1)
+
+
+def test_processes_take_the_crops_of_one_between_them():
+    settings = replace(SETTINGS, batch_size=4)
+    alone = Crops(Drawn(), VARIANT, settings, 1, 3)
+    parts = [Crops(Drawn(), VARIANT, settings, 1, 3, rank, 2) for rank in range(2)]
+    assert len(alone) == 8
+    assert [len(part) for part in parts] == [4, 4]
+    order = [parts[0][0], parts[0][1], parts[1][0], parts[1][1], parts[0][2]]
+    for ours, theirs in zip(order, (alone[i] for i in range(5)), strict=True):
+        np.testing.assert_array_equal(ours['image'], theirs['image'])

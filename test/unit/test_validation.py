@@ -1,0 +1,79 @@
+"""A training is scored on its way, keeps its best weights, and ends when nothing gets better."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+
+from pdl_ros.network import checkpoints
+
+from .drawn import RUN, log_of, trainer_in
+
+
+class Examiner:
+    """Give the scores of a list, one after the other, and remember which weights they were for."""
+
+    def __init__(self, *pqs: float | None) -> None:
+        self.pqs, self.steps = list(pqs), []
+
+    def __call__(self, weights):
+        self.steps.append(checkpoints.read(weights).header['training']['steps'])
+        pq = self.pqs.pop(0)
+        return {'pq': pq, 'miou': 0.5, 'classes': [{'name': 'car'}], 'images': 3}
+
+
+EVERY = replace(RUN, evaluate_steps=1)
+
+
+def test_the_best_weights_and_the_last_are_kept_with_their_scores(tmp_path):
+    examiner = Examiner(0.3, None, 0.2)
+    trainer_in(tmp_path, run=EVERY, validate=examiner, steps=3).run(quiet=True)
+    assert examiner.steps == [1, 2, 3]
+    best, last = (
+        checkpoints.read(tmp_path / f'{name}.safetensors').header for name in ('best', 'weights')
+    )
+    assert (best['training']['steps'], best['scores']) == (1, {'pq': 0.3, 'miou': 0.5})
+    assert (last['training']['steps'], last['scores']) == (3, {'pq': 0.2, 'miou': 0.5})
+    rows = log_of(tmp_path, 'validation.csv')
+    assert [row['step'] for row in rows] == [1, 2, 3]
+    assert [row['pq'] for row in rows] == pytest.approx([0.3, math.nan, 0.2], nan_ok=True)
+
+
+def test_without_steps_between_it_is_scored_once_at_the_end(tmp_path):
+    examiner = Examiner(0.1)
+    trainer_in(tmp_path, validate=examiner).run(quiet=True)
+    assert examiner.steps == [4]
+    trainer_in(tmp_path, validate=examiner).run(quiet=True)  # nothing is left to do
+    assert examiner.steps == [4]
+    assert not (tmp_path / 'best.safetensors').exists()
+
+
+def test_a_training_that_gets_no_better_ends_and_stays_ended(tmp_path):
+    examiner = Examiner(0.3, 0.3)
+    run = replace(EVERY, patience=1)
+    trainer_in(tmp_path, run=run, validate=examiner).run(quiet=True)
+    assert examiner.steps == [1, 2]
+    again = trainer_in(tmp_path, run=run, validate=examiner)
+    again.run(quiet=True)
+    assert again.step == 2
+
+
+def test_a_validation_that_was_interrupted_is_made_when_the_training_goes_on(tmp_path):
+    def interrupted(weights):
+        os.kill(os.getpid(), signal.SIGINT)
+        return examiner(weights)
+
+    examiner = Examiner(0.1, 0.2, 0.3, 0.4)
+    trainer = trainer_in(tmp_path, run=replace(EVERY, evaluate_steps=2), validate=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(quiet=True)
+    assert examiner.steps == []
+    resumed = trainer_in(tmp_path, run=replace(EVERY, evaluate_steps=2), validate=examiner)
+    assert resumed.step == 2
+    resumed.run(quiet=True)
+    assert examiner.steps == [2, 4]
+    assert [row['step'] for row in log_of(tmp_path, 'validation.csv')] == [2, 4]
