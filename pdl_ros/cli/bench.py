@@ -10,12 +10,15 @@ import typer
 from pdl_ros.cli.options import (
     DEFAULT_VARIANT,
     CpuOrCuda,
+    Data,
+    Device,
     JsonFile,
     OutFile,
     Weights,
     import_torch,
     require_dataset,
 )
+from pdl_ros.errors import require_package
 from pdl_ros.runtime.files import require_writable_file, write_json
 
 bench = typer.Typer(help='Time the parts beside plain versions of them.', no_args_is_help=True)
@@ -117,6 +120,43 @@ def bench_variants(
     dataset = open_dataset(data, split, variants.variant_of(names[0]).label_set) if data else None
     results = variants.bench_variants(names, height, width, frames, engine, dataset)
     variants.print_results(results)
+    if json_file is not None:
+        write_json(json_file, results)
+
+
+@bench.command('training')
+def bench_training(
+    data: Data,
+    variant: Annotated[str, typer.Option(help='See `pdl_ros variants`.')] = DEFAULT_VARIANT,
+    labels: Annotated[
+        str | None, typer.Option(help='Label set (name or YAML) of your own data.')
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help='A shipped recipe, or a YAML file.')] = None,
+    change: Annotated[
+        list[str] | None, typer.Option('--set', help='A value of the recipe; repeatable.')
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help='Steps timed.')] = 10,
+    workers: Annotated[
+        int | None, typer.Option(help='Processes that prepare crops; default: by cores.')
+    ] = None,
+    device: Device = 'auto',
+    json_file: JsonFile = None,
+) -> None:
+    """Time the training: crops a second, where the time goes, and a plain loop beside it."""
+    require_package('lightning_fabric', 'train')
+    from pdl_ros.cli.options import open_dataset
+    from pdl_ros.cli.train import open_recipe, variant_with
+    from pdl_ros.training.settings import RunSettings
+
+    chosen = variant_with(variant, labels)
+    settings = open_recipe(recipe, chosen, change or [])
+    dataset = open_dataset(data, 'train', chosen.label_set)
+    import_torch()
+    from pdl_ros.bench import training
+
+    run = RunSettings(device=device, workers=workers)
+    results = training.bench_training(chosen, dataset, settings, run, steps)
+    training.print_results(results)
     if json_file is not None:
         write_json(json_file, results)
 

@@ -137,6 +137,24 @@ def test_every_engine_that_is_benchmarked_by_itself_opens_on_this_machine():
             assert (made.engine.name, made.engine.precision) == (name, precision)
 
 
+def test_a_training_is_timed_part_by_part_beside_a_plain_loop(capsys):
+    pytest.importorskip('lightning_fabric')
+    from pdl_ros.bench import training
+
+    from .drawn import RUN, SETTINGS, VARIANT, Drawn
+
+    results = training.bench_training(VARIANT, Drawn(), SETTINGS, RUN, steps=1)
+    assert min(results['step_ms'].values()) >= 0
+    assert min(results['crop_ms'].values()) > 0
+    seconds = sum(results['step_ms'].values()) / 1e3
+    assert results['crops_per_s'] == pytest.approx(SETTINGS.batch_size / seconds)
+    assert results['plain_crops_per_s'] > 0
+    training.print_results(json.loads(json.dumps(results)))
+    said = capsys.readouterr().out
+    for words in ('waiting for crops', 'backward', 'targets', 'a plain loop'):
+        assert words in said
+
+
 def test_the_command_line_lists_the_benchmarks():
     done = subprocess.run(
         [sys.executable, '-m', 'pdl_ros.cli', 'bench', '--help'],
