@@ -129,7 +129,7 @@ def bench_training(
     data: Data,
     variant: Annotated[str, typer.Option(help='See `pdl_ros variants`.')] = DEFAULT_VARIANT,
     labels: Annotated[
-        str | None, typer.Option(help='Label set (name or YAML) of your own data.')
+        str | None, typer.Option(help='Label set (name or YAML); default: that of the data.')
     ] = None,
     recipe: Annotated[str | None, typer.Option(help='A shipped recipe, or a YAML file.')] = None,
     change: Annotated[
@@ -148,7 +148,7 @@ def bench_training(
     from pdl_ros.cli.train import open_recipe, variant_with
     from pdl_ros.training.settings import RunSettings
 
-    chosen = variant_with(variant, labels)
+    chosen = variant_with(variant, labels, data)
     settings = open_recipe(recipe, chosen, change or [])
     dataset = open_dataset(data, 'train', chosen.label_set)
     import_torch()

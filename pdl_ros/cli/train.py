@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
     from pdl_ros.training.settings import TrainSettings
 
 
+_LOG = logging.getLogger('pdl_ros.cli')
+
+
 def train(
     variant: Annotated[str, typer.Argument(help='Variant to train; see `pdl_ros variants`.')],
     data: Data,
     out: Annotated[Path, OutFolder],
     labels: Annotated[
-        str | None, typer.Option(help='Label set (name or YAML) of your own data.')
+        str | None, typer.Option(help='Label set (name or YAML); default: that of the data.')
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="A shipped recipe, or a YAML file; default: the variant's.")
@@ -77,7 +81,7 @@ def train(
         require_package('matplotlib', 'train')
     from pdl_ros.training.settings import RunSettings
 
-    chosen = variant_with(variant, labels)
+    chosen = variant_with(variant, labels, data)
     shorthands = {
         'steps': steps,
         'batch_size': batch_size,
@@ -125,13 +129,22 @@ def train(
             _write_report(f'{variant} on {data}, step {trainer.step}', out, validation, device)
 
 
-def variant_with(name: str, labels: str | None) -> Variant:
-    """Return a variant, with the classes of a label set (name or YAML) where one is given."""
+def variant_with(name: str, labels: str | None, data: str) -> Variant:
+    """Return a variant with the classes of a label set (name or YAML), else those that the data
+    bring along, else its own.
+    """
+    from pdl_ros.datasets.own_labels import find_label_set
     from pdl_ros.labels import LabelSet
     from pdl_ros.network.variants import get_variant
 
     variant = get_variant(name)
-    return variant if labels is None else replace(variant, label_set=LabelSet.load(labels))
+    if labels is not None:
+        return replace(variant, label_set=LabelSet.load(labels))
+    found = None if data == 'scene' else find_label_set(Path(data))
+    if found is None or found == variant.label_set:
+        return variant
+    _LOG.info('The classes are the %d of the data, %r.', found.num_classes, found.name)
+    return replace(variant, label_set=found)
 
 
 def open_recipe(name_or_file: str | None, variant: Variant, changes: list[str]) -> TrainSettings:
