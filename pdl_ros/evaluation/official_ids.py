@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pdl_ros.datasets.cityscapes import CLASSES
 from pdl_ros.labels import LabelSet
 
-_CITYSCAPES = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+_CITYSCAPES = tuple(c.id for c in CLASSES if not c.is_ignored)
 # COCO counts things to 90 and stuff to 200 and leaves some numbers out; in the order of ids.
 _COCO_UNUSED = {
     *(12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91, 94, 96, 97, 98, 99, 101, 102, 103, 104, 105),
