@@ -74,8 +74,8 @@ def evaluate(
     device: Device = 'auto',
     scales: Scales = '1',
     flip: Flip = False,
-    engine: EngineName = 'auto',
-    precision: Precision = 'auto',
+    engine: EngineName = 'torch',
+    precision: Precision = 'fp32',
     ap: Ap = 'cityscapes',
     explain: Explain = False,
     write: Write = None,
@@ -84,7 +84,9 @@ def evaluate(
     labels: Labels = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Score a checkpoint on labelled images: PQ, mask AP, mIoU and iIoU, in all and by class."""
+    """Score a checkpoint on labelled images: PQ, mask AP, mIoU and iIoU, in all and by class. By
+    default in plain fp32, which is the same on every machine.
+    """
     if predictions is not None:
         require(
             labels is not None and not (explain or write),
@@ -100,7 +102,13 @@ def evaluate(
     require_dataset(data, split)
     segmenter = open_segmenter(weights, device, scales, flip, engine, precision)
     dataset = open_dataset(data, split, segmenter.label_set)
-    about = {'weights': weights, 'split': split, 'scales': scales, 'flip': flip}
+    about = {
+        'weights': weights,
+        'split': split,
+        'scales': scales,
+        'flip': flip,
+        'engine': f'{segmenter.engine.name} {segmenter.engine.precision}',
+    }
     if explain:
         _explain(segmenter, dataset, ap, json_file, about)
     else:
