@@ -16,6 +16,7 @@ from pdl_ros.cli.options import (
     OutFile,
     Weights,
     import_torch,
+    open_dataset,
     require_dataset,
 )
 from pdl_ros.errors import require_package
@@ -114,7 +115,6 @@ def bench_variants(
 ) -> None:
     """Count, time and score variants beside each other: multiply-adds, milliseconds, PQ, mIoU."""
     from pdl_ros.bench import variants
-    from pdl_ros.cli.options import open_dataset
 
     names = [*(variant or ()), *map(str, weights or ())] or list(variants.SMALL_MACHINES)
     dataset = open_dataset(data, split, variants.variant_of(names[0]).label_set) if data else None
@@ -144,7 +144,6 @@ def bench_training(
 ) -> None:
     """Time the training: crops a second, where the time goes, and a plain loop beside it."""
     require_package('lightning_fabric', 'train')
-    from pdl_ros.cli.options import open_dataset
     from pdl_ros.cli.train import open_recipe, variant_with
     from pdl_ros.training.settings import RunSettings
 
@@ -185,11 +184,10 @@ def bench_agreement(
     import_torch()
     from pdl_ros.bench import agreement
     from pdl_ros.bench.machine import possible_engines
-    from pdl_ros.datasets.label_folder import LabelFolder
     from pdl_ros.network import checkpoints
 
     label_set = checkpoints.load(weights)[1].label_set
-    validation, training = (LabelFolder(data, split, label_set) for split in ('val', 'train'))
+    validation, training = (open_dataset(str(data), s, label_set) for s in ('val', 'train'))
     engines = engine or possible_engines(agreement.ENGINES)
     results = agreement.bench_agreement(weights, validation, training, engines, step)
     agreement.print_results(results)

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pdl_ros.cli.options import OutFile, WeightsFile, import_torch
+from pdl_ros.cli.options import (
+    OutFile,
+    WeightsFile,
+    import_torch,
+    open_dataset,
+    require_dataset,
+)
 from pdl_ros.engines.devices import check_device_name
 from pdl_ros.errors import require, require_package
 
@@ -65,7 +71,7 @@ def openvino(
     precision: Annotated[str, typer.Option(help='int8; others need no export.')] = 'int8',
     data: Annotated[
         Path | None,
-        typer.Option(help='Labelled images to score it on: images/val and panoptic/val.'),
+        typer.Option(help='Labelled images to score it on: their split val.'),
     ] = None,
     out: Annotated[
         Path | None,
@@ -90,6 +96,8 @@ def openvino(
     )
     for module in ('onnx', 'onnxruntime'):
         require_package(module, 'export')
+    if data is not None:
+        require_dataset(str(data), 'val')
     source = open_source(calibrate)
     import_torch()
     from pdl_ros.engines.quantised import quantised_file
@@ -141,10 +149,8 @@ def _measure_int8(
     network, variant = checkpoints.load(checkpoint)
     engines = possible_engines(['openvino int8', 'onnxruntime int8'])
     if data is not None:
-        from pdl_ros.datasets.label_folder import LabelFolder
-
-        scored, training = (LabelFolder(data, split, variant.label_set) for split in ('val',) * 2)
-        results = agreement.bench_agreement(str(checkpoint), scored, training, engines)
+        scored = open_dataset(str(data), 'val', variant.label_set)
+        results = agreement.bench_agreement(str(checkpoint), scored, scored, engines)
         agreement.print_results(results)
         agreement.keep_results(results, data)
         return
