@@ -126,7 +126,7 @@ def test_a_shipped_variant_is_found_by_name_unless_a_file_of_that_name_lies_here
 @pytest.mark.parametrize(
     ('name', 'way'),
     [
-        ('camvid_efficientnet_lite0_small', 'train it with `pdl_ros train camvid_eff.*_small`'),
+        ('camvid_efficientnet_lite0_tiny', 'train it with `pdl_ros train camvid_eff.*_tiny`'),
         ('cityscapes_r52_dsconv', 'download them from https://.*23d03a.pkl and give the file'),
     ],
 )

@@ -75,15 +75,18 @@ def test_a_signal_is_obeyed_after_the_step_and_its_state(whole, tmp_path, number
 
     data = Drawn()
     data.at_read = lambda count: os.kill(os.getpid(), number) if count == 3 + 2 + 1 else None
-    before = signal.signal(signal.SIGTERM, terminate)
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate}
+    # A process that runs tests may have others: an interrupt would end it.
+    before = {n: signal.signal(n, handler) for n, handler in handlers.items()}
     try:
         trainer = trainer_in(tmp_path, data)
         ends = KeyboardInterrupt if number == signal.SIGINT else TerminatedError
         with caplog.at_level(logging.INFO, 'pdl_ros'), pytest.raises(ends):
             trainer.run(quiet=True)
-        assert signal.getsignal(signal.SIGTERM) is terminate
+        assert {n: signal.getsignal(n) for n in handlers} == handlers
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for n, handler in before.items():
+            signal.signal(n, handler)
     assert caplog.messages[-1] == 'Stopped at step 2; the same command goes on from there.'
     resumed = trainer_in(tmp_path)
     assert resumed.step == 2
