@@ -192,7 +192,8 @@ def _scorer(
 
 def _write_report(title: str, out: Path, validation: PanopticDataset | None, device: str) -> None:
     """Write the page of a training, with the pictures that its last weights know worst."""
-    from pdl_ros.training.report import worst_pictures, write_report
+    from pdl_ros.training.pictures import worst_pictures
+    from pdl_ros.training.report import write_report
 
     scores_file = out / 'scores.json'
     scores = json.loads(scores_file.read_text()) if scores_file.is_file() else None
