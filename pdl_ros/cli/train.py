@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pdl_ros.network.variants import Variant
     from pdl_ros.pipeline import Segmenter
     from pdl_ros.training.settings import TrainSettings
+    from pdl_ros.training.tensorboard import TensorBoard
 
 
 _LOG = logging.getLogger('pdl_ros.cli')
@@ -72,6 +73,9 @@ def train(
     report: Annotated[
         bool, typer.Option(help='Write report.html in the end: curves, scores, worst pictures.')
     ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option(help='Write curves and pictures for TensorBoard to OUT/tensorboard.')
+    ] = False,
 ) -> None:
     """Train on labelled images, then score the averaged weights and save them. A run that is in the
     folder already is resumed; Ctrl-C loses nothing.
@@ -79,6 +83,8 @@ def train(
     require_package('lightning_fabric', 'train')
     if report:
         require_package('matplotlib', 'train')
+    if tensorboard:
+        require_package('tensorboard', 'tensorboard')
     from pdl_ros.training.settings import RunSettings
 
     chosen = variant_with(variant, labels, data)
@@ -108,8 +114,10 @@ def train(
     )
     commit = _commit()
     import_torch()
+    from pdl_ros.training.tensorboard import TensorBoard
     from pdl_ros.training.trainer import Trainer
 
+    board = TensorBoard(out / 'tensorboard' if tensorboard else None)
     scored: list[Scores] = []
     trainer = Trainer(
         chosen,
@@ -119,8 +127,9 @@ def train(
         encoder,
         start=start,
         run=run,
-        validate=None if validation is None else _scorer(validation, device, scored),
+        validate=None if validation is None else _scorer(validation, device, scored, board),
         info={'commit': commit},
+        board=board,
     )
     trainer.run(until)
     if trainer.leads:
@@ -175,15 +184,18 @@ def _encoder_weights(backbone_weights: str, start: str | None, variant: Variant)
 
 
 def _scorer(
-    dataset: PanopticDataset, device: str, scored: list[Scores]
+    dataset: PanopticDataset, device: str, scored: list[Scores], board: TensorBoard
 ) -> Callable[[Path], dict[str, Any]]:
-    """Return what scores a file of weights on a data set; the last scores are kept in `scored`."""
+    """Return what scores a file of weights on a data set; the last scores are kept in `scored`, and
+    a few pictures are written to `board`.
+    """
 
     def score(weights: Path) -> dict[str, Any]:
         from pdl_ros.evaluation.run import evaluate
 
         segmenter = _segmenter(weights, device)
         scored[:] = [evaluate(segmenter, dataset)]
+        board.show(segmenter, dataset)
         segmenter.release()
         return scored[0].to_dict()
 
@@ -192,7 +204,8 @@ def _scorer(
 
 def _write_report(title: str, out: Path, validation: PanopticDataset | None, device: str) -> None:
     """Write the page of a training, with the pictures that its last weights know worst."""
-    from pdl_ros.training.report import worst_pictures, write_report
+    from pdl_ros.training.pictures import worst_pictures
+    from pdl_ros.training.report import write_report
 
     scores_file = out / 'scores.json'
     scores = json.loads(scores_file.read_text()) if scores_file.is_file() else None

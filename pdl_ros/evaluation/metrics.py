@@ -50,7 +50,8 @@ class Scores:
     occurred. pq_things, pq_stuff: the mean over the countable classes and over the others. miou,
     iiou: mean intersection over union of the semantic map, and with every instance weighing the
     same. ap, ap50: mean average precision of masks by `ap_rule`; ap_details: what else that rule
-    reports. classes: in train-id order.
+    reports. classes: in train-id order. confusion: pixels of the semantic map by labelled class,
+    and in each row by predicted class, void last.
     """
 
     pq: float
@@ -66,12 +67,17 @@ class Scores:
     ap: float = math.nan
     ap50: float = math.nan
     ap_details: dict[str, float] = field(default_factory=dict)
+    confusion: tuple[tuple[int, ...], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, which has no NaN: a score without a value is None."""
         classes = [none_for_nan(c._asdict()) for c in self.classes]
-        details = none_for_nan(self.ap_details)
-        return none_for_nan({**vars(self), 'classes': classes, 'ap_details': details})
+        plain = {
+            'classes': classes,
+            'ap_details': none_for_nan(self.ap_details),
+            'confusion': [list(row) for row in self.confusion],
+        }
+        return none_for_nan({**vars(self), **plain})
 
 
 class ImageCounts(NamedTuple):
@@ -182,6 +188,7 @@ class PanopticEvaluator:
             ap=precision.means['ap'],
             ap50=precision.means['ap50'],
             ap_details={k: v for k, v in precision.means.items() if k not in ('ap', 'ap50')},
+            confusion=tuple(map(tuple, self._pixels.confusion.tolist())),
         )
 
     def _count_instances(

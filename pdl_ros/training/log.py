@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +44,25 @@ class CsvLog:
             writer.writeheader()
             self._empty = False
         writer.writerow({k: f'{v:.6g}' if isinstance(v, float) else v for k, v in row.items()})
-        self._to_disk(self._file.flush)
+        with to_disk(self._path):
+            self._file.flush()
 
     def sync(self) -> None:
         """Have all rows survive a power failure: a state must not be ahead of its log."""
-        self._to_disk(lambda: os.fsync(self._file.fileno()))
+        with to_disk(self._path):
+            os.fsync(self._file.fileno())
 
-    def _to_disk(self, way: Callable[[], object]) -> None:
-        try:
-            way()
-        except OSError as error:
-            raise PdlError(
-                f'{self._path} cannot be written: {os_error_reason(error)}; the training goes on '
-                'from its last checkpoint when you run it again.'
-            ) from None
+
+@contextmanager
+def to_disk(path: Path) -> Iterator[None]:
+    """Raise PdlError that names `path` where what is written within this cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise PdlError(
+            f'{path} cannot be written: {os_error_reason(error)}; the training goes on '
+            'from its last checkpoint when you run it again.'
+        ) from None
 
 
 def _whole_rows(path: Path) -> list[dict[str, str]]:

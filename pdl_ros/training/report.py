@@ -4,61 +4,37 @@ from __future__ import annotations
 
 import base64
 import csv
-import heapq
 import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 
-from pdl_ros.datasets import PanopticDataset, Sample
 from pdl_ros.errors import require_package
-from pdl_ros.labels.label_set import SEMANTIC_VOID
-from pdl_ros.pipeline import Segmenter
 from pdl_ros.runtime.files import atomic_write
-from pdl_ros.visualization import overlay
+from pdl_ros.training.pictures import WorstPicture
 
-_WIDTH = 480  # pixels of a picture on the page
 _STYLE = (
     'body{font:15px sans-serif;max-width:1000px;margin:2em auto}td,th{padding:2px 10px;'
     'text-align:right}td:first-child{text-align:left}img{max-width:49%}pre{background:#eee}'
+    '.shares{overflow-x:auto}.shares td,.shares th{padding:2px 5px;font-size:12px}'
+    '.shares thead th{writing-mode:vertical-rl}'
 )
-
-
-class WorstPicture(NamedTuple):
-    """A picture with its labels and its prediction side by side, as RGB, and the share of its
-    labelled pixels that got a wrong class.
-    """
-
-    name: str
-    wrong: float
-    labels: np.ndarray
-    prediction: np.ndarray
-
-
-def worst_pictures(
-    segmenter: Segmenter, dataset: PanopticDataset, count: int = 6
-) -> list[WorstPicture]:
-    """Segment a data set once more and return the pictures with most pixels of a wrong class."""
-    worst: list[tuple[float, int, WorstPicture]] = []
-    for index in range(len(dataset)):
-        sample = dataset[index]
-        result = segmenter(sample.image)
-        ids, classes = _truth(sample, dataset.label_set.label_divisor)
-        known = classes != SEMANTIC_VOID
-        predicted = np.asarray(result.semantic)
-        wrong = float((predicted != classes)[known].mean()) if known.any() else 0.0
-        if len(worst) < count or wrong > worst[0][0]:
-            pictures = (
-                overlay(sample.image, labels.astype(np.uint16), dataset.label_set)
-                for labels in (ids, np.asarray(result.panoptic))
-            )
-            entry = (wrong, index, WorstPicture(sample.name, wrong, *map(_small, pictures)))
-            (heapq.heappush if len(worst) < count else heapq.heapreplace)(worst, entry)
-    return [picture for _, _, picture in sorted(worst, reverse=True)]
+_COLUMNS = {
+    'pq': 'PQ',
+    'iou': 'IoU',
+    'ap': 'AP',
+    'ap50': 'AP50',
+    'sq': 'SQ',
+    'rq': 'RQ',
+    'iiou': 'iIoU',
+    'tp': 'TP',
+    'fp': 'FP',
+    'fn': 'FN',
+}
 
 
 def write_report(
@@ -66,12 +42,18 @@ def write_report(
 ) -> Path:
     """Write ``folder/report.html`` of the logs and the recipe there; return its path.
 
-    scores: plain data of a scoring, with `classes` as a list of rows.
+    scores: plain data of a scoring (`Scores.to_dict`): `classes` as a list of rows, and maybe
+    `confusion`.
     """
     require_package('matplotlib', 'train')
     parts = [f'<h1>{escape(title)}</h1>', _curves(folder)]
     if scores is not None:
         parts += ['<h2>Scores in percent</h2>', _table(scores)]
+        if scores.get('confusion'):
+            parts += [
+                '<h2>Pixels of each labelled class by predicted class, in percent</h2>',
+                _shares(scores),
+            ]
     if worst:
         parts.append('<h2>Most pixels of a wrong class: labels, then prediction</h2>')
         parts += [_figure(picture) for picture in worst]
@@ -86,23 +68,6 @@ def write_report(
     with atomic_write(path) as file:
         file.write(page.encode())
     return path
-
-
-def _truth(sample: Sample, divisor: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a sample's labels as our panoptic ids and as train ids, both (H, W)."""
-    ids = np.full(sample.panoptic.shape, 65535, np.int64)
-    classes = np.full(sample.panoptic.shape, SEMANTIC_VOID, np.uint8)
-    for number, segment in enumerate(sample.segments, 1):
-        inside = sample.panoptic == segment.id
-        ids[inside] = segment.class_id * divisor + min(number, divisor - 1)
-        classes[inside] = segment.class_id
-    return ids, classes
-
-
-def _small(picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    size = (_WIDTH, max(round(height * _WIDTH / width), 1))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
 def _figure(picture: WorstPicture) -> str:
@@ -147,18 +112,42 @@ def _columns(path: Path) -> dict[str, np.ndarray]:
 
 
 def _table(scores: Mapping[str, Any]) -> str:
-    """Return the scores of all classes, and of each, as a table of whatever is in them."""
+    """Return the means in a line, and a table of the classes: a column of what any of them has."""
     classes = scores['classes']
-    names = [name for name, value in classes[0].items() if not isinstance(value, str)]
-    head = ''.join(f'<th>{escape(name)}</th>' for name in names)
+    columns = [n for n in _COLUMNS if any(row.get(n) is not None for row in classes)]
+    head = ''.join(f'<th>{_COLUMNS[name]}</th>' for name in columns)
     rows = ''.join(
-        f'<tr><td>{escape(row["name"])}</td>{"".join(_cell(row[name]) for name in names)}</tr>'
+        f'<tr><td>{escape(row["name"])}</td>{"".join(_cell(row.get(n)) for n in columns)}</tr>'
         for row in classes
     )
     means = ', '.join(
         f'{name} {100 * value:.1f}' for name, value in scores.items() if isinstance(value, float)
     )
+    if 'ap' in columns:
+        means += f'; AP by the rules of {scores["ap_rule"]}'
     return f'<p>{escape(means)}</p><table><tr><th>class</th>{head}</tr>{rows}</table>'
+
+
+def _shares(scores: Mapping[str, Any]) -> str:
+    """Return the confusion of the classes as a table, darker where the share is larger."""
+    names = [escape(row['name']) for row in scores['classes']]
+    head = ''.join(f'<th>{name}</th>' for name in [*names, 'void'])
+    rows = ''.join(
+        f'<tr><td>{name}</td>{"".join(_share(pixels, sum(row)) for pixels in row)}</tr>'
+        for name, row in zip(names, scores['confusion'], strict=True)
+    )
+    return (
+        '<p>Rows: labelled. Columns: predicted. Empty: less than 0.05.</p><div class="shares">'
+        f'<table><thead><tr><th></th>{head}</tr></thead>{rows}</table></div>'
+    )
+
+
+def _share(pixels: int, total: int) -> str:
+    percent = f'{100 * pixels / max(total, 1):.1f}'
+    if percent == '0.0':
+        return '<td></td>'
+    style = f'background:rgba(70,130,220,{0.8 * pixels / total:.2f})'
+    return f'<td style="{style}">{percent}</td>'
 
 
 def _cell(value: Any) -> str:

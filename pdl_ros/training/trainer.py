@@ -31,6 +31,7 @@ from pdl_ros.training.recipes import write_recipe
 from pdl_ros.training.settings import RunSettings, TrainSettings
 from pdl_ros.training.start import begin
 from pdl_ros.training.stopping import Stopping
+from pdl_ros.training.tensorboard import TensorBoard
 from pdl_ros.training.validation import Validate, Validation
 
 _LOG = logging.getLogger('pdl_ros.training')
@@ -46,7 +47,7 @@ class Trainer:
     use. With `validate`, which scores a file of weights (pq, miou, ...),
     ``folder/validation.csv`` are its scores and ``folder/best.safetensors`` the weights of the best
     PQ. `start` is a checkpoint of a whole network, `backbone_weights` one of the encoder. `info`
-    goes into the header of all weights.
+    goes into the header of all weights, and what the logs hold to `board` too.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Trainer:
         run: RunSettings | None = None,
         validate: Validate | None = None,
         info: Mapping[str, Any] | None = None,
+        board: TensorBoard | None = None,
     ) -> None:
         if dataset.label_set != variant.label_set:
             raise PdlError(
@@ -75,6 +77,7 @@ class Trainer:
             require_writable_file(self.folder / name)
         self._identity = state.identity(variant, dataset, settings)
         self.fabric = launch(settings, self.run_settings)
+        self.board = board if board is not None and self.leads else TensorBoard(None)
         self.validation = Validation(validate, settings.steps, self.run_settings)
         saved = self._read_state()
         torch.manual_seed(settings.seed)
@@ -128,6 +131,7 @@ class Trainer:
         with (
             TrainingProgress(self.step, steps, batch_size, silent) as progress,
             CsvLog(self._log_file('log.csv'), self.step) as log,
+            self.board.after(self.step),
         ):
             self._validate_if_due(progress, stopping)  # a signal may have come before it
             if self.validation.exhausted:
@@ -136,7 +140,9 @@ class Trainer:
                 rate = self.learner.rate(self.step)
                 losses = self.learner.train_step(self.step, batches)
                 self.step += 1
-                log.write({'step': self.step, 'lr': rate, **losses})
+                row = {'step': self.step, 'lr': rate, **losses}
+                log.write(row)
+                self.board.write_step(row)
                 progress.update(self.step, losses)
                 stopping.asked = self._agreed(stopping.asked)
                 if stopping.asked or self.step == end or self._save_is_due():
@@ -193,6 +199,7 @@ class Trainer:
     def _save(self, log: CsvLog) -> None:
         if self.leads:
             log.sync()  # what the state says is done must be in the log
+            self.board.flush()
             self.save_state()
 
     def _validate_if_due(self, progress: TrainingProgress, stopping: Stopping) -> None:
@@ -213,6 +220,7 @@ class Trainer:
         row = {'step': self.step, **self.validation.scores}
         with CsvLog(self.folder / 'validation.csv', self.step - 1) as log:
             log.write(row)
+        self.board.write_scores(row)
         if better and self.run_settings.evaluate_steps:
             self.save_weights(self.validation.header(self.step), self.folder / 'best.safetensors')
         self.save_state()

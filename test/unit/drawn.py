@@ -73,10 +73,10 @@ class Drawn:
 
 
 def trainer_in(folder: Path, dataset=None, variant=VARIANT, run=RUN, start=None, validate=None,
-               **changes) -> Trainer:  # fmt: skip
+               board=None, **changes) -> Trainer:  # fmt: skip
     settings = replace(SETTINGS, **changes)
     return Trainer(variant, dataset or Drawn(), settings, folder, run=run, start=start,
-                   validate=validate)  # fmt: skip
+                   validate=validate, board=board)  # fmt: skip
 
 
 def at_rate(lr: float, **changes) -> OptimizerSettings:
