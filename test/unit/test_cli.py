@@ -216,7 +216,8 @@ def test_the_table_in_the_documents_is_the_codes() -> None:
 def test_the_costs_in_the_package_are_those_of_the_networks() -> None:
     costs = json.loads(COSTS.read_text(encoding='utf-8'))
     assert costs.keys() == VARIANTS.keys()
-    for variant in VARIANTS.values():
+    one_of_each_encoder = {variant.backbone: variant for variant in VARIANTS.values()}
+    for variant in one_of_each_encoder.values():
         network, cost = checkpoints.skeleton(variant), costs[variant.name]
         assert cost['parameters'] == parameter_count(network)
         height, width = padded_size((variant.short_edge, variant.long_edge), variant)
