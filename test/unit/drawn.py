@@ -104,6 +104,7 @@ def _main() -> None:
     parser.add_argument('folder', type=Path)
     parser.add_argument('--die-at-read', type=int)
     parser.add_argument('--devices', type=int, default=1)
+    parser.add_argument('--workers', type=int, default=RUN.workers)
     parser.add_argument('--until', type=int)
     parser.add_argument('--precision', default='fp32')
     asked = parser.parse_args()
@@ -112,7 +113,7 @@ def _main() -> None:
     dataset.at_read = lambda count: (
         os.kill(os.getpid(), signal.SIGKILL) if count == asked.die_at_read else None
     )
-    run = replace(RUN, devices=asked.devices, save_steps=2)
+    run = replace(RUN, devices=asked.devices, workers=asked.workers, save_steps=2)
     trainer_in(asked.folder, dataset, run=run, precision=asked.precision).run(
         asked.until, quiet=True
     )

@@ -16,7 +16,17 @@ from pdl_ros.network.variants import get_variant
 from pdl_ros.training.settings import OptimizerSettings, RunSettings
 from pdl_ros.training.trainer import Trainer
 
-from .drawn import RUN, SCENE, SETTINGS, VARIANT, Drawn, at_rate, log_of, trainer_in
+from .drawn import (
+    RUN,
+    SCENE,
+    SETTINGS,
+    VARIANT,
+    Drawn,
+    at_rate,
+    log_of,
+    train_elsewhere,
+    trainer_in,
+)
 
 
 def assert_equal_weights(a: Trainer, b: Trainer) -> None:
@@ -64,9 +74,13 @@ def test_the_learning_rate_warms_up_and_then_falls_to_zero():
     assert OptimizerSettings().factor(0, 100) == 1  # no warm-up
 
 
-def test_a_process_that_prepares_crops_changes_nothing_but_the_time(uninterrupted, tmp_path):
-    trainer_in(tmp_path, run=replace(RUN, workers=1)).run(quiet=True)
-    assert log_of(tmp_path) == log_of(uninterrupted.folder)
+def test_a_process_that_prepares_crops_changes_nothing_but_the_time(tmp_path):
+    """In processes of their own, as `pdl_ros train` is: the one for the crops is forked."""
+    folders = [tmp_path / f'{workers}' for workers in (0, 1)]
+    for workers, folder in enumerate(folders):
+        done = train_elsewhere(folder, '--workers', workers)
+        assert done.returncode == 0, done.stderr
+    assert log_of(folders[1]) == log_of(folders[0])
 
 
 def test_crops_divided_over_two_passes_are_one_step_of_both(tmp_path):
