@@ -105,14 +105,22 @@ def child_folders(folder: Path) -> list[str]:
         raise PdlError(f'Folder {folder} cannot be read: {error.strerror}.') from None
 
 
+def leads_out(name: str) -> bool:
+    """Tell whether a file that another names would lie outside of the folder it is looked for in,
+    or is no file's name at all.
+    """
+    path = PurePosixPath(name.replace('\\', '/'))
+    odd = path.is_absolute() or '..' in path.parts or ':' in name or '\0' in name
+    return odd or not path.parts
+
+
 def inside(folder: Path, name: str) -> Path:
     """Return the path in a folder of a file that labels name: where its name leads out of the
     folder, as on the disk of whoever made the labels, of the file of that name in the folder.
     """
     plain = name.replace('\\', '/').replace('\0', '')
     path = PurePosixPath(plain)
-    leads_out = path.is_absolute() or '..' in path.parts or ':' in plain
-    return folder / (path.name if leads_out else path)
+    return folder / (path.name if leads_out(name) else path)
 
 
 def image_finder(folders: Sequence[Path]) -> Callable[[str, str], Path]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from pdl_ros.datasets import PanopticDataset, Sample
+from pdl_ros.datasets.source import leads_out
 from pdl_ros.errors import PdlError, printable, require
 from pdl_ros.evaluation.metrics import ImageCounts, PanopticEvaluator, Scores
 from pdl_ros.evaluation.official_ids import class_ids, image_id
@@ -91,7 +92,7 @@ class PanopticFiles:
             f'{self._file} has nothing for the image {name}; give one result for each image.',
         )
         try:
-            png = inside(self._file.with_suffix(''), str(annotation['file_name']), self._file)
+            png = _within(self._file.with_suffix(''), str(annotation['file_name']), self._file)
             listed = {int(s['id']): s for s in annotation['segments_info']}
             classes = {i: self._class(name, int(s['category_id'])) for i, s in listed.items()}
             scores = {i: float(s['score']) for i, s in listed.items() if 'score' in s}
@@ -178,7 +179,7 @@ class InstanceFiles:
         try:
             name, official, score = line.split(' ')
             class_id = self._class_of.get(int(float(official)))
-            instance = _Instance(inside(self._folder, name, file), class_id or 0, float(score))
+            instance = _Instance(_within(self._folder, name, file), class_id or 0, float(score))
         except (ValueError, OverflowError):
             raise PdlError(
                 f'{file} has the line {printable(line[:80])!r}; it must be: mask, label id, score.'
@@ -200,13 +201,12 @@ def numbered(classes: list[tuple[int, int]], label_set: LabelSet, where: Path) -
     return values
 
 
-def inside(folder: Path, name: str, where: Path) -> Path:
-    """Return the path of a file that another names; PdlError where it is not within the folder."""
-    parts = Path(name).parts
-    if not parts or Path(name).is_absolute() or '..' in parts or '\0' in name:
-        raise PdlError(
-            f'{where} names the file {printable(name[:80])!r}, which is not within its folder.'
-        )
+def _within(folder: Path, name: str, where: Path) -> Path:
+    """Return the path of a file of results, which whoever wrote them keeps beside their list."""
+    require(
+        not leads_out(name),
+        f'{where} names the file {printable(name[:80])!r}, which is not within its folder.',
+    )
     return folder / name
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -189,6 +190,21 @@ def test_a_chart_shows_every_engine_of_every_report(tmp_path):
     assert wide.shape[0] == narrow.shape[0]
     assert wide.shape[1] == pytest.approx(2 * narrow.shape[1], abs=2)
     assert (wide < 200).any(2).mean() > 0.05  # bars and words
+
+
+def test_a_chart_leaves_out_what_ran_on_more_than_its_instruction_set(tmp_path):
+    """ONNX Runtime obeys no limit, so its time would not be that of a robot with AVX2."""
+    times = {f'{stage}_ms': [2.0, 3.0] for stage in ('preprocess', 'network', 'fusion', 'total')}
+    obeys = {'variant': 'v', 'engine': 'torch fp32', 'instruction_set': 'avx2', **times}
+    other = {**obeys, 'engine': 'onnxruntime fp32', 'instruction_set': 'amx'}
+    report = {'size': [4, 8], 'processor': 'a', 'instruction_set': 'avx2', 'threads': 2}
+    pictures = []
+    for number, cases in enumerate(([obeys], [obeys, other])):
+        file, picture = tmp_path / f'{number}.json', tmp_path / f'{number}.png'
+        file.write_text(json.dumps({**report, 'cases': cases}))
+        draw_chart([file], picture)
+        pictures.append(cv2.imread(str(picture)))
+    assert np.array_equal(*pictures)
 
 
 HEAD = '{"size": [1, 2], "processor": "a", "threads": 1, "cases": '

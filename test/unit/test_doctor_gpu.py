@@ -64,6 +64,10 @@ def test_one_wrong_pixel_or_score_is_found_and_said_where():
     assert said == 'the panoptic map in 1 pixels, such as [[3, 4]]'
     table = right.segments._replace(score=right.segments.score + 1e-3)
     assert 'the column score' in fusion_check.difference(right._replace(segments=table), right)
+    for off, says in ((1e-7, ''), (1e-3, 'the column objectness')):  # the first is rounding
+        table = right.segments._replace(objectness=right.segments.objectness + off)
+        said = fusion_check.difference(right._replace(segments=table), right)
+        assert bool(says) == bool(said) and says in said
     table = right.segments._replace(area=right.segments.area[:-1])
     assert 'the column area' in fusion_check.difference(right._replace(segments=table), right)
 

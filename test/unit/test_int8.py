@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from pdl_ros.cli.export import spread
+from pdl_ros.cli.export import openvino, spread
 from pdl_ros.demo.scene import SceneDataset
 from pdl_ros.engines import EngineSettings
 from pdl_ros.engines.agreement import read_agreement
@@ -255,6 +255,12 @@ def test_frames_are_spread_over_a_recording():
     assert [f[0, 0, 0] for f in spread(frames, 100, 4)] == [0, 25, 50, 75]
     assert [f[0, 0, 0] for f in spread(frames, None, 3)] == [0, 1, 2]
     assert len(spread(frames[:2], 2, 8)) == 2
+
+
+def test_data_that_are_not_there_are_missed_before_the_minutes_of_quantising(monkeypatch, tmp_path):
+    monkeypatch.setattr(quantisation, 'quantise_network', None)
+    with pytest.raises(PdlError, match=r'No folder .*nosuch'):
+        openvino('scene_tiny', str(Path(__file__).parent), 'int8', tmp_path / 'nosuch', None)
 
 
 # --- real streets ---------------------------------------------------------------------------------
