@@ -40,6 +40,17 @@ def test_images_that_a_plain_driver_loses_are_a_doubt_with_the_page_to_read(monk
     assert 'docs/node.md' in found.advice
 
 
+def test_a_machine_that_was_busy_for_a_moment_is_asked_again_before_it_is_said_to_be_broken(
+    monkeypatch,
+):
+    answers = iter([
+        {'met': True, 'sent': 15, 'received': 0, 'milliseconds': [], 'size': [1024, 2048]},
+        {'met': True, 'sent': 15, 'received': 15, 'milliseconds': [9.0], 'size': [1024, 2048]},
+    ])  # fmt: skip
+    monkeypatch.setattr(network, 'ask', lambda *_, **__: next(answers))
+    assert network._round_trip('plain driver to node', False).level == OK
+
+
 def test_messages_that_are_not_built_are_said(tmp_path, monkeypatch):
     stub = tmp_path / 'pdl_ros' / 'msg'
     stub.mkdir(parents=True)
