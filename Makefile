@@ -5,7 +5,8 @@
 #   ARGS='...'          further arguments of the command
 
 # Tests run in two processes where there are two cores; PARALLEL= (nothing) is one process.
-PARALLEL ?= $(if $(filter-out 1,$(shell nproc)),-n 2 --dist loadfile --no-loadscope-reorder)
+# One that dies ends the run: replaced, it would be waited for without an end.
+PARALLEL ?= $(if $(filter-out 1,$(shell nproc)),-n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0)
 
 PYTHON ?= python3
 SETUP = $(PYTHON) scripts/setup_env.py

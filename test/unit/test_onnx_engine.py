@@ -147,3 +147,26 @@ for _ in range(2):
     )
     assert done.returncode == 0, done.stderr
     assert 'onnxruntime' in done.stdout
+
+
+INTERRUPTED = """
+import faulthandler, gc, os, signal, threading
+faulthandler.enable()
+from pdl_ros.engines import EngineSettings
+from pdl_ros.pipeline import Segmenter
+made = [Segmenter.load('scene_tiny', 'cpu', engine=EngineSettings('openvino', 'fp32'))]
+thread = threading.Thread(target=made.clear)
+thread.start()
+thread.join()
+gc.collect()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print('interrupted')
+"""
+
+
+@needs_openvino
+def test_control_c_after_an_engine_was_given_up_in_another_thread_is_no_segmentation_fault():
+    asked = subprocess.run([sys.executable, '-c', INTERRUPTED], capture_output=True, text=True)
+    assert (asked.returncode, asked.stdout) == (0, 'interrupted\n'), asked.stderr
