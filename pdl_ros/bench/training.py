@@ -132,7 +132,7 @@ class _PlainLoop:
             self._network(batch['image']),
             batch,
             self._settings.losses,
-            self._variant.decoder.align_corners,
+            self._variant.decoder,
         )
         self._optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()

@@ -14,12 +14,13 @@ from pdl_ros.cli.options import (
     Device,
     JsonFile,
     OutFile,
+    OutFolder,
     Weights,
     import_torch,
     open_dataset,
     require_dataset,
 )
-from pdl_ros.errors import require_package
+from pdl_ros.errors import require, require_package
 from pdl_ros.runtime.files import require_writable_file, write_json
 
 bench = typer.Typer(help='Time the parts beside plain versions of them.', no_args_is_help=True)
@@ -156,6 +157,54 @@ def bench_training(
     run = RunSettings(device=device, workers=workers)
     results = training.bench_training(chosen, dataset, settings, run, steps)
     training.print_results(results)
+    if json_file is not None:
+        write_json(json_file, results)
+
+
+@bench.command('ablations')
+def bench_ablations(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Such as heatmap_loss; default: all of the paper's.")
+    ] = None,
+    data: Data = 'scene',
+    variant: Annotated[str, typer.Option(help='See `pdl_ros variants`.')] = 'scene_tiny',
+    recipe: Annotated[str | None, typer.Option(help='A shipped recipe, or a YAML file.')] = None,
+    change: Annotated[
+        list[str] | None, typer.Option('--set', help='A value of the recipe; repeatable.')
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help='Optimiser steps of each training.')] = None,
+    seeds: Annotated[int, typer.Option(min=1, help='Trainings of each choice.')] = 3,
+    device: Device = 'auto',
+    out: Annotated[Path, OutFolder] = Path('ablations'),
+    json_file: JsonFile = None,
+) -> None:
+    """Train with one choice of the paper changed at a time, and score: heatmap loss, branches,
+    bootstrapping, small instances, channels, crop. The same command goes on where it was stopped.
+    """
+    require_package('lightning_fabric', 'train')
+    import_torch()
+    from pdl_ros.bench import ablations
+    from pdl_ros.cli.train import open_recipe, variant_with
+    from pdl_ros.training.imagenet import imagenet_weights
+
+    chosen = names or list(ablations.ABLATIONS)
+    for name in chosen:
+        require(
+            name in ablations.ABLATIONS,
+            f'No ablation {name!r}; there are: {", ".join(ablations.ABLATIONS)}.',
+        )
+    base = variant_with(variant, None, data)
+    changes = [*(change or ()), *([f'steps={steps}'] if steps else ())]
+    settings = open_recipe(recipe, base, changes)
+    datasets = (
+        open_dataset(data, 'train', base.label_set),
+        open_dataset(data, 'val', base.label_set),
+    )
+    encoder = imagenet_weights(base.backbone)
+    results = ablations.bench_ablations(
+        chosen, base, settings, datasets, seeds, out, encoder, device
+    )
+    ablations.print_results(results)
     if json_file is not None:
         write_json(json_file, results)
 

@@ -17,7 +17,7 @@ class Decoder(nn.Module):
     fuse.
 
     ``{'res2'..'res5'}`` -> (N, channels, H/4, W/4). The semantic and the instance branch each own
-    one.
+    one; one without an ASPP is given the features of another's.
     """
 
     def __init__(
@@ -26,11 +26,13 @@ class Decoder(nn.Module):
         low_level_channels: tuple[int, ...],
         channels: int,
         settings: DecoderSettings,
+        has_aspp: bool = True,
     ) -> None:
         super().__init__()
         self.settings = settings
         eps = settings.norm_eps
-        self.aspp = ASPP(feature_channels['res5'], settings)
+        if has_aspp:
+            self.aspp = ASPP(feature_channels['res5'], settings)
         self.project = nn.ModuleList()
         self.fuse = nn.ModuleList()
         width = settings.aspp_channels
@@ -39,8 +41,8 @@ class Decoder(nn.Module):
             self.fuse.append(fuse_block(width + low, channels, settings.depthwise, eps))
             width = channels
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        y = self.aspp(features['res5'])
+    def forward(self, features: Mapping[str, Tensor], context: Tensor | None = None) -> Tensor:
+        y = self.aspp(features['res5']) if context is None else context
         for name, project, fuse in zip(
             self.settings.low_level, self.project, self.fuse, strict=True
         ):

@@ -33,7 +33,7 @@ class HeadOutputs(NamedTuple):
 class Head(nn.Module):
     """One convolution block and a 1×1 predictor: (N, C, h, w) -> (N, outputs, h, w)."""
 
-    def __init__(self, block: nn.Module, channels: int, outputs: int) -> None:
+    def __init__(self, block: nn.Module, channels: int, outputs: int, bias: float = 0.0) -> None:
         super().__init__()
         self.block = block
         self.predictor = nn.Conv2d(channels, outputs, 1)
@@ -42,7 +42,7 @@ class Head(nn.Module):
         if not self.predictor.weight.is_meta:
             nn.init.normal_(self.predictor.weight, 0, 0.001)
         assert self.predictor.bias is not None
-        nn.init.zeros_(self.predictor.bias)
+        nn.init.constant_(self.predictor.bias, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.predictor(self.block(x))
@@ -54,12 +54,18 @@ def semantic_head(num_classes: int, settings: DecoderSettings) -> Head:
     return Head(fuse_block(width, width, settings.depthwise, settings.norm_eps), width, num_classes)
 
 
-def instance_head(outputs: int, depthwise: bool, settings: DecoderSettings) -> Head:
-    """The centre heatmap (1 output) or the offset (2 outputs) from the instance decoder."""
-    width, narrow, eps = settings.instance_channels, settings.head_channels, settings.norm_eps
+def instance_head(
+    outputs: int, depthwise: bool, settings: DecoderSettings, bias: float = 0.0
+) -> Head:
+    """The centre heatmap (1 output) or the offset (2 outputs) from the instance decoder; `bias`:
+    what it says at first.
+    """
+    shared = settings.shared == 'decoder'
+    width = settings.semantic_channels if shared else settings.instance_channels
+    narrow, eps = settings.head_channels, settings.norm_eps
     block = (
         fuse_block(width, narrow, True, eps)
         if depthwise
         else two_convs(width, narrow, eps, middle=width)
     )
-    return Head(block, narrow, outputs)
+    return Head(block, narrow, outputs, bias)

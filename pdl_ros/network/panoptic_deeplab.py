@@ -11,6 +11,7 @@ from pdl_ros.network.variants import Variant
 
 STRIDE = 4
 """Input pixels per head-output pixel."""
+_LOGIT_OF_ONE_PERCENT = -4.6
 
 
 class PanopticDeepLab(nn.Module):
@@ -28,24 +29,33 @@ class PanopticDeepLab(nn.Module):
         )
         widths = self.backbone.channels
         assert isinstance(widths, dict)
+        self.shared = settings.shared
         self.semantic_decoder = Decoder(
             widths, settings.low_level_semantic, settings.semantic_channels, settings
         )
-        self.instance_decoder = Decoder(
-            widths, settings.low_level_instance, settings.instance_channels, settings
-        )
+        if self.shared != 'decoder':
+            self.instance_decoder = Decoder(
+                widths, settings.low_level_instance, settings.instance_channels, settings,
+                has_aspp=self.shared == 'none',
+            )  # fmt: skip
         self.semantic_head = semantic_head(variant.label_set.num_classes, settings)
-        self.center_head = instance_head(1, settings.center_depthwise, settings)
+        self.center_sigmoid = settings.center_sigmoid
+        # Centres are rare: with 0.5 everywhere the first steps would learn nothing else.
+        bias = _LOGIT_OF_ONE_PERCENT if self.center_sigmoid else 0.0
+        self.center_head = instance_head(1, settings.center_depthwise, settings, bias)
         self.offset_head = instance_head(2, settings.depthwise, settings)
 
     def forward(self, images: Tensor) -> HeadOutputs:
         features = self.backbone(images)
-        semantic = self.semantic_decoder(features)
-        instance = self.instance_decoder(features)
+        context = self.semantic_decoder.aspp(features['res5'])
+        instance = semantic = self.semantic_decoder(features, context)
+        if self.shared != 'decoder':
+            instance = self.instance_decoder(features, context if self.shared == 'aspp' else None)
+        center = self.center_head(instance)
         # The offset head works in pixels of its own grid, as all published weights do.
         return HeadOutputs(
             self.semantic_head(semantic),
-            self.center_head(instance),
+            center.sigmoid() if self.center_sigmoid else center,
             self.offset_head(instance) * STRIDE,
             STRIDE,
         )

@@ -10,6 +10,7 @@ from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
 
 Rgb = tuple[float, float, float]
+SHARED = ('none', 'aspp', 'decoder')
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,12 @@ class DecoderSettings:
     dropout: float = 0.1
     align_corners: bool = True
     norm_eps: float = 1e-5
+    shared: str = 'none'
+    """What both branches have in common: none (the paper's choice), aspp, or decoder, which is the
+    ASPP too and as wide as the semantic branch. The others are for comparison (paper, table 3)."""
+    center_sigmoid: bool = False
+    """The centre head ends in a sigmoid and is trained by cross entropy; False: linear, and by
+    squared errors, as the paper has it and all published weights."""
 
     def __post_init__(self) -> None:
         if not len(self.low_level) == len(self.low_level_semantic) == len(self.low_level_instance):
@@ -51,6 +58,8 @@ class DecoderSettings:
                 f'semantic and {len(self.low_level_instance)} instance widths; the three must be '
                 'equally long.'
             )
+        if self.shared not in SHARED:
+            raise PdlError(f'shared is {self.shared!r}; it can be {", ".join(SHARED)}.')
 
 
 @dataclass(frozen=True)

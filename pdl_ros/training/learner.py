@@ -105,9 +105,7 @@ class Learner:
         together = self.fabric.no_backward_sync if world_size() > 1 and not last else nullcontext
         with together(self.network):
             heads = self.network(batch['image'].contiguous(memory_format=torch.channels_last))
-            losses = panoptic_loss(
-                heads, batch, self.settings.losses, self.variant.decoder.align_corners
-            )
+            losses = panoptic_loss(heads, batch, self.settings.losses, self.variant.decoder)
             own = torch.stack(list(losses.values()))
             means = summed(own) / world_size()
             if not torch.isfinite(means.sum()):

@@ -14,21 +14,24 @@ from torch.nn import functional as F
 from pdl_ros.labels.label_set import SEMANTIC_VOID
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.layers import resize
+from pdl_ros.network.settings import DecoderSettings
 from pdl_ros.training.distributed import gathered, summed, world_size
 from pdl_ros.training.settings import LossSettings
 
 
 def panoptic_loss(
-    heads: HeadOutputs, targets: dict[str, Tensor], settings: LossSettings, align_corners: bool
+    heads: HeadOutputs, targets: dict[str, Tensor], settings: LossSettings, decoder: DecoderSettings
 ) -> dict[str, Tensor]:
     """Return the weighted losses {'semantic', 'center', 'offset'} of a batch; their sum is trained.
 
     `targets` are the fields of `Targets`, stacked: (N, H, W) and (N, k, H, W). Predictions are
-    brought to the size of the targets first.
+    brought to the size of the targets first. The centre loss is the squared error or, of a head
+    that ends in a sigmoid, the cross entropy.
     """
     size = targets['semantic'].shape[-2:]
     semantic, center, offset = (
-        resize(h, size, align_corners) for h in (heads.semantic, heads.center_heatmap, heads.offset)
+        resize(h, size, decoder.align_corners)
+        for h in (heads.semantic, heads.center_heatmap, heads.offset)
     )
     return {
         'semantic': settings.semantic
@@ -40,7 +43,10 @@ def panoptic_loss(
             settings.top_of,
         ),
         'center': settings.center
-        * _weighted_mean((center - targets['center_heatmap']).square(), targets['center_weight']),
+        * _weighted_mean(
+            _center_loss(center, targets['center_heatmap'], decoder.center_sigmoid),
+            targets['center_weight'],
+        ),
         'offset': settings.offset
         * _weighted_mean((offset - targets['offset']).abs(), targets['offset_weight']),
     }
@@ -63,6 +69,14 @@ def bootstrapped_cross_entropy(
         return _mean_of_hardest_everywhere(rows, top_fraction)
     keep = max(int(top_fraction * rows.shape[-1]), 1)
     return torch.topk(rows, keep, sorted=False).values.mean()
+
+
+def _center_loss(heatmap: Tensor, target: Tensor, is_probability: bool) -> Tensor:
+    if not is_probability:
+        return (heatmap - target).square()
+    # PyTorch's own refuses probabilities in half precision.
+    p = heatmap.float().clamp(1e-6, 1 - 1e-6)
+    return -(target * p.log() + (1 - target) * (1 - p).log())
 
 
 def _mean_of_hardest_everywhere(losses: Tensor, fraction: float) -> Tensor:

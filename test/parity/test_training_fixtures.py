@@ -13,6 +13,7 @@ import torch
 from pdl_ros.datasets import Segment
 from pdl_ros.labels import LabelSet
 from pdl_ros.network.heads import HeadOutputs
+from pdl_ros.network.settings import DecoderSettings
 from pdl_ros.training.losses import bootstrapped_cross_entropy, panoptic_loss
 from pdl_ros.training.settings import LossSettings, OptimizerSettings, TargetSettings
 from pdl_ros.training.targets import make_targets
@@ -67,7 +68,7 @@ def test_the_losses_and_their_gradients_are_the_published_ones(losses) -> None:
     predictions, targets, published, gradients = losses
     # The published head counts offsets in its own pixels; ours hands on input pixels.
     heads = predictions._replace(offset=predictions.offset * 4)
-    found = panoptic_loss(heads, targets, LossSettings(), align_corners=False)
+    found = panoptic_loss(heads, targets, LossSettings(), DecoderSettings(align_corners=False))
     for name, key in (('semantic', 'sem_seg'), ('center', 'center'), ('offset', 'offset')):
         assert float(found[name].detach()) == pytest.approx(
             published[f'd2_head_loss_{key}'], rel=1e-5
@@ -100,7 +101,7 @@ def test_an_image_of_nothing_but_void_or_stuff_has_no_loss_to_divide_by(losses) 
     for name in ('center_weight', 'offset_weight'):
         targets[name] = torch.zeros_like(targets[name])
     with torch.no_grad():
-        found = panoptic_loss(heads, targets, LossSettings(), align_corners=False)
+        found = panoptic_loss(heads, targets, LossSettings(), DecoderSettings(align_corners=False))
     assert float(found['semantic']) == published['d2_deeplabce_all_ignored_top0.2']
     assert float(found['center']) == published['d2_head_loss_center_zero_w']
     assert float(found['offset']) == 0
