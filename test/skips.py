@@ -29,7 +29,6 @@ MACHINE = (
     'needs oneDNN',
     'needs an x86_64 processor',
     'needs /dev/full',
-    'needs pdl_ros[tensorboard]',  # large, and nothing else needs it
     'needs a machine without ',  # a package that is optional, and is installed
     "needs ROS 2's own cv_bridge",
     'starts the interpreted process, which this is',
