@@ -38,13 +38,13 @@ def stream(
         return score(*pair)
 
     with ThreadPoolExecutor(threads, 'scoring') as pool:
-        samples = _ahead(pool, dataset.__getitem__, range(len(dataset)), threads)
+        samples = ahead(pool, dataset.__getitem__, range(len(dataset)), threads)
         watched = track(samples, 'scoring', len(dataset), disable=quiet)
         segmented = ((sample, segment(sample)) for sample in watched)
-        yield from _ahead(pool, scored, segmented, threads)
+        yield from ahead(pool, scored, segmented, threads)
 
 
-def _ahead(
+def ahead(
     pool: ThreadPoolExecutor,
     function: Callable[[Given], Scored],
     items: Iterable[Given],
