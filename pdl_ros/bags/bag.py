@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 import weakref
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -95,10 +95,17 @@ class Bag:
         """Return (N,) int64 log times of the messages of topics, nanoseconds, in order."""
         return np.sort(self._index(topics)[0]['time'])
 
-    def messages(self, topics: Collection[Topic]) -> Iterator[Message]:
-        """Yield the messages of topics in the order of their log time, each read when it is due."""
+    def messages(
+        self, topics: Collection[Topic], only: Sequence[int] | np.ndarray | None = None
+    ) -> Iterator[Message]:
+        """Yield the messages of topics in the order of their log time, each read when it is due.
+
+        only: the places in that order of those that are wanted, in the order they are wanted in.
+        """
         index, numbers = self._index(topics)
         order = np.argsort(index['time'], kind='stable')
+        if only is not None:
+            order = order[np.asarray(only, np.int64)]
         opened: dict[int, OpenFile] = {}
         try:
             for start in range(0, len(order), _BATCH):
