@@ -16,10 +16,10 @@ from pdl_ros.imaging.compressed import compressed_to_rgb
 from pdl_ros.imaging.raw import to_rgb
 
 if TYPE_CHECKING:
-    from pdl_ros.bags.bag import Bag
+    from pdl_ros.bags.bag import Bag, Message
     from pdl_ros.bags.storage import Topic
 
-__all__ = ['ImageTopic', 'is_bag']
+__all__ = ['ImageTopic', 'decode_image', 'is_bag', 'open_bag']
 
 _DECODERS: dict[str, Callable[[Any], np.ndarray]] = {
     'sensor_msgs/msg/Image': to_rgb,
@@ -48,26 +48,40 @@ class ImageTopic:
     @classmethod
     def open(cls, path: Path, topic: str = '') -> ImageTopic:
         """Find a topic of images by its name, or the only one. Raises PdlError in one sentence."""
-        for package in ('rosbags', 'mcap'):
-            require_package(package, 'bag')
-        from pdl_ros.bags.bag import Bag
-
-        try:
-            bag = Bag(path)
-        except OSError as error:
-            raise PdlError(f'{path} cannot be read as a rosbag: {error.strerror}.') from None
+        bag = open_bag(path)
         parts = _find(bag, topic)
         times = bag.times(parts)
         return cls(bag, parts, len(times), _rate(times))
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        return (rgb for _, rgb in self.pictures())
+
+    def pictures(self) -> Iterator[tuple[Message, np.ndarray]]:
+        """Yield every image with the message that it came in."""
         for number, message in enumerate(self.bag.messages(self.parts), 1):
             try:
-                rgb = _DECODERS[message.topic.type](deserialize(message))
+                rgb = decode_image(message)
             except PdlError as error:
                 place = f'{self.bag.path}, {self.topic}, image {number}'
                 raise PdlError(f'{place}: {error}') from None
-            yield rgb
+            yield message, rgb
+
+
+def decode_image(message: Message) -> np.ndarray:
+    """Return the (H, W, 3) uint8 RGB picture in a message of a type of images."""
+    return _DECODERS[message.topic.type](deserialize(message))
+
+
+def open_bag(path: Path) -> Bag:
+    """Open a recording. Raises PdlError where nothing can be read, or the extra is missing."""
+    for package in ('rosbags', 'mcap'):
+        require_package(package, 'bag')
+    from pdl_ros.bags.bag import Bag
+
+    try:
+        return Bag(path)
+    except OSError as error:
+        raise PdlError(f'{path} cannot be read as a rosbag: {error.strerror}.') from None
 
 
 def _rate(times: np.ndarray) -> float:

@@ -6,9 +6,9 @@ and `label_info`); a truth of a bag's maker has at least the first of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pdl_ros.bags.storage import Topic
     from pdl_ros.labels import LabelSet
 
-_DECODERS = {
+_DECODERS: dict[str, Callable[[Any], np.ndarray]] = {
     'sensor_msgs/msg/Image': to_labels,
     'sensor_msgs/msg/CompressedImage': compressed_to_labels,
 }

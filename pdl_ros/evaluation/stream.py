@@ -17,7 +17,7 @@ Given = TypeVar('Given')
 Segmented = TypeVar('Segmented')
 Scored = TypeVar('Scored')
 
-_MOST_THREADS = 16
+MOST_THREADS = 16
 
 
 def stream(
@@ -32,7 +32,7 @@ def stream(
     sorting, decoders and kernels leave the interpreter to others. A few images for each core are in
     memory, however many there are.
     """
-    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
 
     def scored(pair: tuple[Sample, Segmented]) -> Scored:
         return score(*pair)
