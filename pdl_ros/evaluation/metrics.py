@@ -113,6 +113,11 @@ class PanopticEvaluator:
             self._instances = rule(classes)
         self._images = 0
 
+    @property
+    def images(self) -> int:
+        """Images added so far."""
+        return self._images
+
     def update(
         self,
         prediction: np.ndarray | torch.Tensor,
