@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -16,7 +18,6 @@ from pdl_ros.evaluation.metrics import ImageCounts, PanopticEvaluator, Scores
 from pdl_ros.evaluation.run import count_result, require_same_labels
 from pdl_ros.evaluation.stream import stream
 from pdl_ros.evaluation.truth_heads import HEADS, TruthHeads
-from pdl_ros.evaluation.worst import Worst
 from pdl_ros.fusion import PanopticResult, fuse
 from pdl_ros.pipeline import Segmenter
 
@@ -98,7 +99,7 @@ def explain(
     evaluator = PanopticEvaluator(label_set, ap_rule)
     others = {name: PanopticEvaluator(label_set) for name in (*map(_name, TRUE_PARTS), NO_LIMIT)}
     things = np.zeros((len(CAUSES), len(SIZES), label_set.num_classes), int)
-    worst = Worst[Frame](WORST)
+    worst = _Worst()
 
     def segment(sample: Sample) -> _Segmented:
         return _segment(segmenter, sample)
@@ -114,11 +115,11 @@ def explain(
             others[name].add(counts)
         for fate in scored.fates:
             things[fate.cause, fate.size, fate.class_id] += 1
-        worst.add(*_frame(scored))
+        worst.add(scored)
     scores = evaluator.compute()
     truth = {PREDICTED: scores, **{n: e.compute() for n, e in others.items()}}
     names = tuple(c.name for c in label_set.classes)
-    return scores, Explanation(truth, things, names, worst.items())
+    return scores, Explanation(truth, things, names, worst.frames())
 
 
 def _segment(segmenter: Segmenter, sample: Sample) -> _Segmented:
@@ -134,8 +135,25 @@ def _name(parts: tuple[str, ...]) -> str:
     return ' + '.join(parts)
 
 
-def _frame(scored: _Scored) -> tuple[float, Frame]:
-    """Return the PQ of an image, NaN where no class is in it, and what is told of it."""
-    pq = mean(scored.predicted.segments.qualities()[0])
-    causes = Counter(CAUSES[fate.cause] for fate in scored.fates)
-    return pq, Frame(scored.name, pq, {c: causes[c] for c in CAUSES if causes[c]})
+class _Worst:
+    """Keep the images with the lowest PQ; of equals the earlier."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Frame]] = []
+        self._seen = 0
+
+    def add(self, scored: _Scored) -> None:
+        pq = mean(scored.predicted.segments.qualities()[0])
+        if math.isnan(pq):
+            return
+        causes = Counter(CAUSES[fate.cause] for fate in scored.fates)
+        frame = Frame(scored.name, pq, {c: causes[c] for c in CAUSES if causes[c]})
+        self._seen += 1
+        entry = (-pq, -self._seen, frame)
+        if len(self._heap) < WORST:
+            heapq.heappush(self._heap, entry)
+        else:
+            heapq.heappushpop(self._heap, entry)
+
+    def frames(self) -> list[Frame]:
+        return [frame for _, _, frame in sorted(self._heap, key=lambda e: e[:2], reverse=True)]

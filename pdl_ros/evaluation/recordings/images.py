@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,16 @@ def find_images(bag: Bag, topic: str = '') -> ImageFrames | None:
         topics = [parts for parts in topics if parts[0].name.strip('/') == topic.strip('/')]
         require(bool(topics), f'{bag.path} has no pictures on {printable(topic)}.')
     return ImageFrames(StampedTopic.open(bag, topics[0])) if len(topics) == 1 else None
+
+
+def find_pictures(places: Sequence[Path]) -> ImageFrames | None:
+    """Return the pictures of the first of some places that is a bag with one topic of them."""
+    from pdl_ros.bags.reader import open_bag
+
+    for place in places:
+        if is_bag(place) and (found := find_images(open_bag(place))) is not None:
+            return found
+    return None
 
 
 def _decode(message: Message, where: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +22,9 @@ from pdl_ros.evaluation.recordings.frames import LabelFrames, Labels, find_stamp
 from pdl_ros.evaluation.recordings.identities import IdentityCounter
 from pdl_ros.evaluation.recordings.images import ImageFrames
 from pdl_ros.evaluation.recordings.pictures import draw
-from pdl_ros.evaluation.recordings.result import Matching, RecordingScore, Window, WorstFrame
+from pdl_ros.evaluation.recordings.result import Matching, RecordingScore, Window
+from pdl_ros.evaluation.recordings.worst import WorstFrames
 from pdl_ros.evaluation.stream import MOST_THREADS, ahead
-from pdl_ros.evaluation.worst import Worst
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID, SEMANTIC_VOID
 
@@ -113,7 +114,7 @@ def score_recording(
         images is not None,
         total.is_tracked,
         predictions.is_whole and truth.is_whole,
-        total.worst.items(),
+        total.worst.frames(),
         [*predictions.notes, *truth.notes, *matching.notes, *notes],
     )
 
@@ -268,10 +269,10 @@ class _Total:
         flickers: bool,
         label_set: LabelSet,
     ) -> None:
-        self._windows, self._label_set, self._where = windows, label_set, predictions.where
+        self._windows, self._label_set = windows, label_set
         self.identities = IdentityCounter() if settings.identities else None
         self._flicker = FlickerCounter() if flickers else None
-        self.worst = Worst[WorstFrame](settings.worst)
+        self.worst = WorstFrames(predictions.where, settings.worst)
         self.is_tracked = False
 
     def add(self, frame: _Counted) -> None:
@@ -291,7 +292,6 @@ class _Total:
     def _keep_worst(self, frame: _Counted) -> None:
         assert frame.counts is not None
         assert frame.truth is not None
+        maps = frame.rgb, frame.truth, frame.labels.panoptic
         pq = mean(frame.counts.segments.qualities()[0])
-        if self.worst.wants(pq):
-            pictures = draw(frame.rgb, frame.truth, frame.labels.panoptic, self._label_set)
-            self.worst.add(pq, WorstFrame(self._where, frame.stamp, pq, pictures))
+        self.worst.add(frame.stamp, pq, functools.partial(draw, *maps, self._label_set))
