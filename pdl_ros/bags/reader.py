@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pdl_ros.bags.decoders import DECODERS, has_pictures
 from pdl_ros.bags.files import is_bag
-from pdl_ros.bags.messages import deserialize, is_readable
 from pdl_ros.errors import PdlError, printable, require_package
-from pdl_ros.imaging.compressed import compressed_to_rgb
-from pdl_ros.imaging.raw import to_rgb
 
 if TYPE_CHECKING:
     from pdl_ros.bags.bag import Bag
@@ -21,10 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ['ImageTopic', 'is_bag']
 
-_DECODERS: dict[str, Callable[[Any], np.ndarray]] = {
-    'sensor_msgs/msg/Image': to_rgb,
-    'sensor_msgs/msg/CompressedImage': compressed_to_rgb,
-}
 _RATE, _MAX_RATE = 10.0, 1000.0
 _CUT = '{} is damaged: it was cut off before the first image.'
 
@@ -61,13 +55,17 @@ class ImageTopic:
         return cls(bag, parts, len(times), _rate(times))
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        decoder = DECODERS[self.parts[0].type]()
         for number, message in enumerate(self.bag.messages(self.parts), 1):
             try:
-                rgb = _DECODERS[message.topic.type](deserialize(message))
+                pictures = decoder.decode(message)
             except PdlError as error:
                 place = f'{self.bag.path}, {self.topic}, image {number}'
                 raise PdlError(f'{place}: {error}') from None
-            yield rgb
+            for picture in pictures:
+                yield picture.rgb
+        for picture in decoder.finish():
+            yield picture.rgb
 
 
 def _rate(times: np.ndarray) -> float:
@@ -82,7 +80,7 @@ def _find(bag: Bag, name: str) -> list[Topic]:
     """Return the images that are wanted, as they were recorded: in one or several encodings."""
     images: dict[str, list[Topic]] = {}
     for topic in bag.topics:
-        if topic.type in _DECODERS and is_readable(topic):
+        if has_pictures(topic):
             images.setdefault(topic.name, []).append(topic)
     name = _choose(bag, images, name)
     parts = [part for part in images[name] if part.count]
