@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pdl_ros.bags.decoders import DECODERS, Picture, has_pictures
 from pdl_ros.bags.files import is_bag
-from pdl_ros.bags.messages import deserialize, is_readable
 from pdl_ros.errors import PdlError, printable, require_package
-from pdl_ros.imaging.compressed import compressed_to_rgb
-from pdl_ros.imaging.raw import to_rgb
 
 if TYPE_CHECKING:
-    from pdl_ros.bags.bag import Bag, Message
+    from pdl_ros.bags.bag import Bag
     from pdl_ros.bags.storage import Topic
 
-__all__ = ['ImageTopic', 'decode_image', 'is_bag', 'open_bag']
+__all__ = ['ImageTopic', 'is_bag', 'open_bag']
 
-_DECODERS: dict[str, Callable[[Any], np.ndarray]] = {
-    'sensor_msgs/msg/Image': to_rgb,
-    'sensor_msgs/msg/CompressedImage': compressed_to_rgb,
-}
 _RATE, _MAX_RATE = 10.0, 1000.0
 _CUT = '{} is damaged: it was cut off before the first image.'
 
@@ -54,22 +48,19 @@ class ImageTopic:
         return cls(bag, parts, len(times), _rate(times))
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return (rgb for _, rgb in self.pictures())
+        return (picture.rgb for picture in self.pictures())
 
-    def pictures(self) -> Iterator[tuple[Message, np.ndarray]]:
-        """Yield every image with the message that it came in."""
+    def pictures(self) -> Iterator[Picture]:
+        """Yield every image with its header and its log time."""
+        decoder = DECODERS[self.parts[0].type]()
         for number, message in enumerate(self.bag.messages(self.parts), 1):
             try:
-                rgb = decode_image(message)
+                pictures = decoder.decode(message)
             except PdlError as error:
                 place = f'{self.bag.path}, {self.topic}, image {number}'
                 raise PdlError(f'{place}: {error}') from None
-            yield message, rgb
-
-
-def decode_image(message: Message) -> np.ndarray:
-    """Return the (H, W, 3) uint8 RGB picture in a message of a type of images."""
-    return _DECODERS[message.topic.type](deserialize(message))
+            yield from pictures
+        yield from decoder.finish()
 
 
 def open_bag(path: Path) -> Bag:
@@ -96,7 +87,7 @@ def _find(bag: Bag, name: str) -> list[Topic]:
     """Return the images that are wanted, as they were recorded: in one or several encodings."""
     images: dict[str, list[Topic]] = {}
     for topic in bag.topics:
-        if topic.type in _DECODERS and is_readable(topic):
+        if has_pictures(topic):
             images.setdefault(topic.name, []).append(topic)
     name = _choose(bag, images, name)
     parts = [part for part in images[name] if part.count]

@@ -27,10 +27,8 @@ _DECODERS: dict[str, Callable[[Any], np.ndarray]] = {
     'sensor_msgs/msg/Image': to_labels,
     'sensor_msgs/msg/CompressedImage': compressed_to_labels,
 }
-IMAGE_TYPES = tuple(_DECODERS)
 INSTANCES, LABEL_INFO = 'pdl_ros/msg/PanopticInstanceArray', 'pdl_ros/msg/LabelInfo'
 _PANOPTIC, _PACKED = 'panoptic/image', '/compressed'
-_OUTPUTS = ('panoptic', 'semantic', 'instance', 'overlay')
 
 
 @dataclass(frozen=True)
@@ -73,20 +71,6 @@ class ResultTopics:
 def decode_labels(message: Message) -> np.ndarray:
     """Return the (H, W) numbers of a label image, raw or PNG."""
     return _DECODERS[message.topic.type](deserialize(message))
-
-
-def picture_topics(bag: Bag) -> list[list[Topic]]:
-    """Return the topics of pictures, which are no results of the node."""
-    return [
-        parts
-        for name, parts in _by_name(bag).items()
-        if parts[0].type in _DECODERS and not _is_output(name)
-    ]
-
-
-def _is_output(name: str) -> bool:
-    place = name.removesuffix(_PACKED)
-    return place.endswith(tuple(f'/{output}/image' for output in _OUTPUTS))
 
 
 def _by_name(bag: Bag) -> dict[str, list[Topic]]:
@@ -137,9 +121,9 @@ def _label_set(bag: Bag, by_name: dict[str, list[Topic]], names: Sequence[str]) 
     for name in names:
         parts = by_name.get(name)
         if parts and parts[0].type == LABEL_INFO:
-            message = next(bag.messages(parts, [0]))
             try:
-                return label_set_of(deserialize(message))
+                with bag.select(parts).open() as opened:
+                    return label_set_of(deserialize(opened.read(0)))
             except PdlError as error:
                 raise PdlError(f'{bag.path}, {name}: {error}') from None
     return None

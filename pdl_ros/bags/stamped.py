@@ -12,7 +12,7 @@ import numpy as np
 from pdl_ros.errors import PdlError, printable
 
 if TYPE_CHECKING:
-    from pdl_ros.bags.bag import Bag, Message
+    from pdl_ros.bags.bag import Bag, Message, Selection
     from pdl_ros.bags.storage import Topic
 
 _CUT = 'the message is damaged: it ends within its header.'
@@ -26,33 +26,29 @@ class StampedTopic:
     stamps: (N,) int64 nanoseconds, in the order of the log times.
     """
 
-    bag: Bag
-    parts: list[Topic]
+    name: str
+    selection: Selection
     stamps: np.ndarray
 
     @classmethod
-    def open(cls, bag: Bag, parts: list[Topic]) -> StampedTopic:
+    def open(cls, bag: Bag, parts: Sequence[Topic]) -> StampedTopic:
         """Read the stamps of all messages. Raises PdlError where one has no whole header."""
-        stamps = []
-        for number, message in enumerate(bag.messages(parts), 1):
-            try:
-                stamps.append(header_of(message)[0])
-            except PdlError as error:
-                where = f'{bag.path}, {parts[0].name}, message {number}'
-                raise PdlError(f'{where}: {error}') from None
-        return cls(bag, parts, np.array(stamps, np.int64))
-
-    @property
-    def name(self) -> str:
-        return self.parts[0].name
-
-    @property
-    def type(self) -> str:
-        return self.parts[0].type
+        selection, name = bag.select(parts), parts[0].name
+        stamps = np.zeros(len(selection.times), np.int64)
+        with selection.open() as opened:
+            for number in range(len(stamps)):
+                try:
+                    stamps[number] = header_of(opened.read(number))[0]
+                except PdlError as error:
+                    where = f'{bag.path}, {name}, message {number + 1}'
+                    raise PdlError(f'{where}: {error}') from None
+        return cls(name, selection, stamps)
 
     def messages(self, numbers: Sequence[int] | np.ndarray) -> Iterator[Message]:
         """Yield messages by their places in `stamps`, each read when it is due."""
-        return self.bag.messages(self.parts, numbers)
+        with self.selection.open() as opened:
+            for number in numbers:
+                yield opened.read(int(number))
 
 
 def header_of(message: Message) -> tuple[int, str]:

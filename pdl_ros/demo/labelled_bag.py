@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from pdl_ros.bags.bag_messages import BagMessages
 from pdl_ros.bags.qos import LATCHED
-from pdl_ros.bags.types import message_class, serialize
+from pdl_ros.bags.types import serialize
 from pdl_ros.bags.writer import BagWriter
 from pdl_ros.datasets import PanopticDataset, Sample
 from pdl_ros.labels import LabelSet
-from pdl_ros.labels.label_set import PANOPTIC_VOID, SEMANTIC_VOID
+from pdl_ros.labels.label_set import PANOPTIC_VOID
+from pdl_ros.messages.images import ImageWriter
+from pdl_ros.messages.instances import label_info
 
 IMAGE, TRUTH, LABEL_INFO = '/camera/image', '/truth/panoptic/image', '/truth/label_info'
 FRAME_ID = 'camera'
@@ -51,19 +54,19 @@ def write_labelled_bag(
 
     Raises PdlError where the folder is there already.
     """
+    factory = BagMessages()
+    pictures, maps = ImageWriter(factory, 'rgb8'), ImageWriter(factory, '16UC1')
     with BagWriter(folder) as bag:
         image = bag.add_topic(IMAGE, 'sensor_msgs/msg/Image')
         truth = bag.add_topic(TRUTH, 'sensor_msgs/msg/Image')
         info = bag.add_topic(LABEL_INFO, 'pdl_ros/msg/LabelInfo', LATCHED)
-        bag.write(info, START, serialize(_label_info(label_set, START)))
+        header = factory.header(START, FRAME_ID)
+        bag.write(info, START, serialize(label_info(factory, label_set, header)))
         for number, sample in enumerate(samples):
             stamp = START + round(number * 1e9 / fps)
-            labels = truth_map(sample, label_set)
-            for topic, pixels, encoding in (
-                (image, sample.image, 'rgb8'),
-                (truth, labels, '16UC1'),
-            ):
-                bag.write(topic, stamp + _DELAY, serialize(_image(pixels, encoding, stamp)))
+            header, labels = factory.header(stamp, FRAME_ID), truth_map(sample, label_set)
+            bag.write(image, stamp + _DELAY, serialize(pictures.fill(sample.image, header)))
+            bag.write(truth, stamp + _DELAY, serialize(maps.fill(labels, header)))
     return folder
 
 
@@ -85,32 +88,3 @@ def truth_map(sample: Sample, label_set: LabelSet) -> np.ndarray:
             value = next(v for n in free[class_id] if (v := class_id * divisor + n) not in taken)
         panoptic[sample.panoptic == segment.id] = value
     return panoptic
-
-
-def _header(stamp: int) -> object:
-    seconds, nanoseconds = divmod(stamp, 10**9)
-    time = message_class('builtin_interfaces/msg/Time')(seconds, nanoseconds)
-    return message_class('std_msgs/msg/Header')(time, FRAME_ID)
-
-
-def _image(pixels: np.ndarray, encoding: str, stamp: int) -> object:
-    height, width = pixels.shape[:2]
-    data = np.ascontiguousarray(pixels).view(np.uint8).reshape(-1)
-    step = len(data) // height
-    image = message_class('sensor_msgs/msg/Image')
-    return image(_header(stamp), height, width, encoding, 0, step, data)
-
-
-def _label_info(label_set: LabelSet, stamp: int) -> object:
-    colors = label_set.colors[: label_set.num_classes].reshape(-1)
-    return message_class('pdl_ros/msg/LabelInfo')(
-        header=_header(stamp),
-        label_set=label_set.name,
-        class_names=[c.name for c in label_set.classes],
-        colors=colors,
-        is_thing=np.array([c.is_thing for c in label_set.classes]),
-        label_divisor=label_set.label_divisor,
-        semantic_void=SEMANTIC_VOID,
-        instance_void=0,
-        panoptic_void=PANOPTIC_VOID,
-    )

@@ -74,13 +74,13 @@ def open_source(source: str) -> Source:
 # What reads bags and videos is imported where there is one.
 def _bag(path: Path, topic: str = '') -> Source:
     from pdl_ros.bags.reader import ImageTopic
-    from pdl_ros.bags.stamped import header_of
+    from pdl_ros.messages.stamps import nanoseconds
 
     images = ImageTopic.open(path, topic)
 
     def recorded() -> Iterator[RecordedFrame]:
-        for message, rgb in images.pictures():
-            yield RecordedFrame(rgb, *header_of(message), message.log_time)
+        for rgb, header, log_time in images.pictures():
+            yield RecordedFrame(rgb, nanoseconds(header.stamp), str(header.frame_id), log_time)
 
     return Source(images.topic, images.rate, images.count, lambda: iter(images), recorded)
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from pdl_ros.bags.types import message_class, serialize
+from pdl_ros.bags.bag_messages import BagMessages
+from pdl_ros.bags.types import serialize
 from pdl_ros.bags.writer import BagWriter
-from pdl_ros.demo.labelled_bag import START, _header, _image, _label_info
+from pdl_ros.demo.labelled_bag import START
 from pdl_ros.fusion import PanopticResult
 from pdl_ros.labels import LabelSet
+from pdl_ros.messages.images import ImageWriter, PngWriter
+from pdl_ros.messages.instances import instance_array, label_info
+from pdl_ros.tracking import Tracks
 
-IMAGE, NODE = 'sensor_msgs/msg/Image', '/panoptic_node'
+NODE = '/panoptic_node'
+_IMAGE, _PACKED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 
 
 def stamps(count: int, fps: float = 15) -> list[int]:
@@ -23,67 +26,42 @@ def stamps(count: int, fps: float = 15) -> list[int]:
 
 def write_results(
     folder: Path,
-    label_set: LabelSet | None,
+    label_set: LabelSet,
     results: Sequence[PanopticResult],
     times: Sequence[int],
     leave_out: Sequence[str] = (),
-    tracks: Sequence[dict[int, int]] | None = None,
+    tracks: Sequence[Tracks] | None = None,
     panoptic: str = '16UC1',
+    node: str = NODE,
 ) -> Path:
-    """Record results under the names of the node's topics, at stamps in nanoseconds."""
-    types = {'panoptic/image': IMAGE, 'semantic/image': IMAGE}
+    """Record results under the names of the node's topics, at stamps in nanoseconds.
+
+    leave_out: of the topics. panoptic: an encoding, or `png`.
+    """
+    packed = panoptic == 'png'
+    name = 'panoptic/image/compressed' if packed else 'panoptic/image'
+    types = {name: _PACKED if packed else _IMAGE, 'semantic/image': _IMAGE}
     types |= {'instances': 'pdl_ros/msg/PanopticInstanceArray'}
+    make = BagMessages()
+    maps = PngWriter(make, '16UC1') if packed else ImageWriter(make, panoptic)
+    semantic = ImageWriter(make, 'mono8')
     with BagWriter(folder) as bag:
         topics = {
-            name: bag.add_topic(f'{NODE}/{name}', kind)
+            name: bag.add_topic(f'{node}/{name}', kind)
             for name, kind in types.items()
             if name not in leave_out
         }
-        if label_set is not None:
-            info = bag.add_topic(f'{NODE}/label_info', 'pdl_ros/msg/LabelInfo')
-            bag.write(info, START, serialize(_label_info(label_set, START)))
-        dtype = {'16UC1': np.uint16, '32SC1': np.int32}[panoptic]
+        if 'label_info' not in leave_out:
+            info = bag.add_topic(f'{node}/label_info', 'pdl_ros/msg/LabelInfo')
+            bag.write(info, START, serialize(label_info(make, label_set, make.header(START, ''))))
         for number, (result, stamp) in enumerate(zip(results, times, strict=True)):
+            header = make.header(stamp, 'camera')
+            tracked = tracks[number] if tracks else None
             messages = {
-                'panoptic/image': _image(result.panoptic.numpy().astype(dtype), panoptic, stamp),
-                'semantic/image': _image(result.semantic.numpy(), 'mono8', stamp),
-                'instances': _instances(result, stamp, tracks[number] if tracks else {}),
+                name: maps.fill(result.panoptic.numpy(), header),
+                'semantic/image': semantic.fill(result.semantic.numpy(), header),
+                'instances': instance_array(make, result, label_set, header, '', tracked),
             }
-            for name, topic in topics.items():
-                bag.write(topic, stamp + 50_000_000, serialize(messages[name]))
+            for topic, identity in topics.items():
+                bag.write(identity, stamp + 50_000_000, serialize(messages[topic]))
     return folder
-
-
-def _instances(result: PanopticResult, stamp: int, tracks: dict[int, int]):
-    make = message_class('pdl_ros/msg/PanopticInstance')
-    region = message_class('sensor_msgs/msg/RegionOfInterest')
-    things = [row for row in result.segments.rows() if row['is_thing']]
-    height, width = result.panoptic.shape
-    return message_class('pdl_ros/msg/PanopticInstanceArray')(
-        header=_header(stamp),
-        height=height,
-        width=width,
-        label_divisor=1000,
-        label_set='',
-        instances=[
-            make(
-                id=row['instance_id'],
-                panoptic_id=row['id'],
-                class_id=row['class_id'],
-                class_name='',
-                score=row['score'],
-                objectness=0.0,
-                class_score=0.0,
-                area=row['area'],
-                box=region(0, 0, 0, 0, False),
-                center_x=0.0,
-                center_y=0.0,
-                mask_encoding='',
-                mask_data=np.empty(0, np.uint8),
-                track_id=tracks.get(row['id'], 0),
-                track_age=0,
-            )
-            for row in things
-        ],
-        stuff=[],
-    )

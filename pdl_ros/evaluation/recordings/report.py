@@ -147,9 +147,9 @@ def _curves(scores: BagScores) -> str:
         axes.legend(frameon=False, loc='center left', bbox_to_anchor=(1, 0.5))
         axes.grid(axis='y', alpha=0.3)
     axes.set_xlabel(f'seconds after {_moment(scores.recordings[0].windows[0].start)}')
-    window = scores.recordings[0].window / 1e9
+    seconds = scores.recordings[0].window / 1e9
     return page.figure(figure) + page.paragraph(
-        f'A point is a window of {window:g} s: the score of its frames, not their mean.'
+        f'A point is a window of {seconds:g} s: the score of its frames, not their mean.'
     )
 
 

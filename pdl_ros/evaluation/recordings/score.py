@@ -20,7 +20,7 @@ from pdl_ros.evaluation.recordings.association import Association, associate
 from pdl_ros.evaluation.recordings.flicker import FlickerCounter, brightness
 from pdl_ros.evaluation.recordings.frames import LabelFrames, Labels, find_stamps
 from pdl_ros.evaluation.recordings.identities import IdentityCounter
-from pdl_ros.evaluation.recordings.images import ImageFrames
+from pdl_ros.evaluation.recordings.images import ImageFrames, LoadPicture
 from pdl_ros.evaluation.recordings.pictures import draw
 from pdl_ros.evaluation.recordings.result import Matching, RecordingScore, Window
 from pdl_ros.evaluation.recordings.worst import WorstFrames
@@ -57,7 +57,7 @@ class _Job(NamedTuple):
     stamp: int
     labels: Callable[[], Labels]
     truth: Callable[[], Labels] | None
-    picture: Callable[[], np.ndarray] | None
+    picture: LoadPicture | None
 
 
 class _Counted(NamedTuple):
@@ -184,7 +184,7 @@ def _jobs(
     numbers = matching.pairs[:, 0] if images is None else np.arange(len(partner))
     labels, truths = predictions.load(numbers), truth.load(partner[numbers][partner[numbers] >= 0])
     of_picture = np.full(len(partner), -1)
-    pictures: Iterator[Callable[[], np.ndarray]] = iter(())
+    pictures: Iterator[LoadPicture] = iter(())
     if images is not None:
         of_picture = find_stamps(predictions.stamps, images.stamps)
         pictures = images.load(of_picture[of_picture >= 0])
