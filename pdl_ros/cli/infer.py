@@ -59,8 +59,9 @@ def infer_frames(frames: Source, segmenter: Segmenter, out: Path) -> int:
 
     For each frame writes ``NNNNNN_panoptic.png`` (16 bit, class × label_divisor + instance, 65535 =
     void), ``NNNNNN_overlay.png`` and ``NNNNNN.json`` with its segments. Of a recording NNNNNN is
-    the stamp in nanoseconds; ``stamps.csv`` lists the files, and ``labels.yaml`` is their label
-    set, so that `pdl_ros bag score` reads the folder.
+    the stamp in nanoseconds, and there are ``NNNNNN_semantic.png`` (8 bit, train ids), the list of
+    all files, ``stamps.csv``, and their label set, ``labels.yaml``: all that `pdl_ros bag score`
+    needs.
     """
     from rich.progress import track
 
@@ -68,7 +69,7 @@ def infer_frames(frames: Source, segmenter: Segmenter, out: Path) -> int:
         return _infer_recording(frames, frames.recorded(), segmenter, out)
     count = 0
     for rgb in track(frames, 'segmenting', total=frames.length):
-        _write_frame(rgb, segmenter, out, f'{count:06d}')
+        _write_frame(segmenter(rgb), rgb, segmenter.label_set, out, f'{count:06d}')
         count += 1
     return count
 
@@ -90,26 +91,29 @@ def _infer_recording(
             # Cameras repeat stamps, or have none.
             again = f'-{seen[frame.stamp]}' if seen[frame.stamp] else ''
             seen[frame.stamp] += 1
-            name = _write_frame(frame.rgb, segmenter, out, f'{frame.stamp}{again}')
-            rows.append(StampRow(frame.stamp, frame.frame_id, frame.log_time, name))
+            name, result = f'{frame.stamp}{again}', segmenter(frame.rgb)
+            file_name = _write_frame(result, frame.rgb, segmenter.label_set, out, name)
+            _write(out / f'{name}_semantic.png', result.semantic.numpy())
+            rows.append(StampRow(frame.stamp, frame.frame_id, frame.log_time, file_name))
     finally:  # a damaged recording costs what comes after the damage
         write_stamps(out, rows)
     return len(rows)
 
 
-def _write_frame(rgb: np.ndarray, segmenter: Segmenter, out: Path, name: str) -> str:
-    """Segment a frame into files; return the name of its label image."""
+def _write_frame(
+    result: PanopticResult, rgb: np.ndarray, label_set: LabelSet, out: Path, name: str
+) -> str:
+    """Write the files of a frame; return the name of its label image."""
     import numpy as np
 
     from pdl_ros.visualization import overlay
 
-    result = segmenter(rgb)
     panoptic = result.panoptic.numpy()
-    picture = overlay(rgb, panoptic, segmenter.label_set)
+    picture = overlay(rgb, panoptic, label_set)
     file = f'{name}_panoptic.png'
     _write(out / file, panoptic.astype(np.uint16))
     _write(out / f'{name}_overlay.png', picture[..., ::-1])
-    write_json(out / f'{name}.json', _segments(result, segmenter.label_set))
+    write_json(out / f'{name}.json', _segments(result, label_set))
     return file
 
 

@@ -18,17 +18,15 @@ from pdl_ros.imaging.label_images import png_to_labels
 from pdl_ros.labels import LabelSet
 from pdl_ros.sources.stamps import STAMPS, read_stamps
 
-PANOPTIC = '_panoptic.png'
+_PANOPTIC, _SEMANTIC = '_panoptic.png', '_semantic.png'
 _NAME = re.compile(r'(-?\d{1,19})(?:[_.](\d{1,9}))?(?:_panoptic)?\.png', re.ASCII | re.IGNORECASE)
 
 
 class LabelFiles:
     """PNGs named ``<nanoseconds>.png``, ``<seconds>_<nanoseconds>.png`` or what stamps.csv lists,
-    as `pdl_ros infer BAG:/topic` writes them; labels.yaml beside them is their label set, and the
-    scores of things are in JSON files of their names.
+    as `pdl_ros infer BAG:/topic` writes them, with labels.yaml, their label set, and for each the
+    scores of its things in a JSON file and its semantic map in ``..._semantic.png``.
     """
-
-    has_semantic = False
 
     def __init__(self, folder: Path) -> None:
         self.where, self.notes = str(folder), list[str]()
@@ -40,7 +38,8 @@ class LabelFiles:
         missing = [path for path in self._files if not path.is_file()]
         if missing:
             raise PdlError(f'{folder / STAMPS} lists {missing[0].name}, which is not there.')
-        self.has_scores = _segment_file(self._files[0]).is_file()
+        self.has_scores = _beside(self._files[0], '.json').is_file()
+        self.has_semantic = _beside(self._files[0], _SEMANTIC).is_file()
 
     @property
     def is_whole(self) -> bool:
@@ -49,7 +48,14 @@ class LabelFiles:
     def load(self, numbers: Numbers) -> Iterator[Callable[[], Labels]]:
         """Yield what reads each file, in any thread."""
         for number in numbers:
-            yield functools.partial(_read, self._files[number], self.has_scores)
+            yield functools.partial(self._read, self._files[number])
+
+    def _read(self, path: Path) -> Labels:
+        return Labels(
+            _read_png(path),
+            _read_png(_beside(path, _SEMANTIC)) if self.has_semantic else None,
+            _scores(_beside(path, '.json')) if self.has_scores else None,
+        )
 
 
 def _named(folder: Path) -> list[tuple[int, Path]]:
@@ -88,16 +94,15 @@ def _listed(folder: Path) -> list[tuple[int, Path]]:
     return [(row.stamp, folder / row.file) for row in rows]
 
 
-def _segment_file(path: Path) -> Path:
-    return path.with_name(f'{path.name.removesuffix(PANOPTIC).removesuffix(".png")}.json')
+def _beside(path: Path, end: str) -> Path:
+    return path.with_name(f'{path.name.removesuffix(_PANOPTIC).removesuffix(".png")}{end}')
 
 
-def _read(path: Path, with_scores: bool) -> Labels:
+def _read_png(path: Path) -> np.ndarray:
     try:
-        panoptic = png_to_labels(path.read_bytes(), str(path))
+        return png_to_labels(path.read_bytes(), str(path))
     except OSError as error:
         raise PdlError(f'{path} cannot be read: {os_error_reason(error)}.') from None
-    return Labels(panoptic, None, _scores(_segment_file(path)) if with_scores else None)
 
 
 def _scores(path: Path) -> dict[int, float]:
