@@ -86,18 +86,19 @@ def _nearest(stamps: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _without(alone: np.ndarray, others: np.ndarray, name: str, other: str, tolerance: int) -> str:
-    outside = int(((alone < others.min()) | (alone > others.max())).sum())
+    outside = (alone < others.min()) | (alone > others.max())
     reasons = []
-    if outside:
-        reasons.append(f'{outside} lie outside of the time of the {other} ones')
-    if inside := len(alone) - outside:
-        gaps = np.abs(alone - np.sort(others)[_nearest(alone, np.sort(others))])
+    if outside.any():
+        reasons.append(f'{outside.sum()} outside of the time of the {other} ones')
+    if not outside.all():
+        inside, ascending = alone[~outside], np.sort(others)
+        gaps = np.abs(inside - ascending[_nearest(inside, ascending)])
         near, far = (_milliseconds(int(gap)) for gap in (gaps.min(), gaps.max()))
         reasons.append(
-            f'{inside} lie between them, none of which is within {_milliseconds(tolerance)} of '
-            f'them and free (the nearest are {near} to {far} away)'
+            f'{len(inside)} without one within {_milliseconds(tolerance)} that is not nearer to '
+            f'another (the next is {near} to {far} away)'
         )
-    return f'{len(alone)} {name} frames have no partner: {", ".join(reasons)}.'
+    return f'{len(alone)} {name} frames have no partner: {" and ".join(reasons)}.'
 
 
 def _nothing(predicted: np.ndarray, labelled: np.ndarray, tolerance: int) -> str:

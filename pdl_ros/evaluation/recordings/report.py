@@ -146,6 +146,7 @@ def _curves(scores: BagScores) -> str:
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=factor == 1))
         axes.legend(frameon=False, loc='center left', bbox_to_anchor=(1, 0.5))
         axes.grid(axis='y', alpha=0.3)
+    axes.set_xlim(0, end)
     axes.set_xlabel(f'seconds after {_moment(scores.recordings[0].windows[0].start)}')
     seconds = scores.recordings[0].window / 1e9
     return page.figure(figure) + page.paragraph(

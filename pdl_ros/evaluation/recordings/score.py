@@ -28,7 +28,7 @@ from pdl_ros.evaluation.stream import MOST_THREADS, ahead
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID, SEMANTIC_VOID
 
-_NICE = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)  # seconds
+_NICE = (0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)  # seconds
 _WINDOWS, _MOST_WINDOWS = 40, 2000
 _SECOND = 10**9
 
@@ -233,8 +233,8 @@ class _Windows:
         self._like, self._first = like, int(stamps.min())
         duration = int(stamps.max()) - self._first
         fitting = (n for n in _NICE if n * _WINDOWS * _SECOND >= duration)
-        automatic = next(fitting, -(-duration // (_WINDOWS * _SECOND)))
-        self.length = round(seconds * _SECOND) or automatic * _SECOND
+        automatic = next(fitting, duration / (_WINDOWS * _SECOND))
+        self.length = round((seconds or automatic) * _SECOND)
         require(
             duration // self.length < _MOST_WINDOWS,
             f'Windows of {seconds} s are {duration // self.length + 1} for {duration / 1e9:.0f} s; '
