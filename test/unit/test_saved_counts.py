@@ -57,6 +57,7 @@ def _set(data, *path_and_value) -> None:
     data[last] = value
 
 
+INSTANCE = {'labelled': 1, 'scores': [0.5], 'outcomes': 'f' * 10}
 DAMAGES = {
     'a number is missing': ('segments', 'tp', '1 2 3'),
     'a number is negative': ('segments', 'tp', '1 2 3 4 -5'),
@@ -67,9 +68,9 @@ DAMAGES = {
     'images are no number': ('images', 'many'),
     'a part is missing': ('pixels', {}),
     'a class is missing': ('cityscapes', []),
-    'a score is none': ('cityscapes', 2, {'labelled': 1, 'scores': [None], 'outcomes': 'f' * 10}),
-    'an outcome is unknown': ('cityscapes', 2, {'labelled': 1, 'scores': [1], 'outcomes': '?' * 10}),
-    'outcomes are missing': ('cityscapes', 2, {'labelled': 1, 'scores': [1, 2], 'outcomes': ''}),
+    'a score is none': ('cityscapes', 2, {**INSTANCE, 'scores': [None]}),
+    'an outcome is unknown': ('cityscapes', 2, {**INSTANCE, 'outcomes': '?' * 10}),
+    'outcomes are missing': ('cityscapes', 2, {**INSTANCE, 'outcomes': ''}),
 }
 
 

@@ -123,6 +123,8 @@ def _load(data: dict[str, Any], label_set: LabelSet, rule: str, path: Path) -> R
         )
         for w in data['windows']
     ]
+    if not windows:
+        raise ValueError
     ids = data['identities']
     return RecordingScore(
         printable(str(data['name'])),
