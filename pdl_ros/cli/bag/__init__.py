@@ -1,0 +1,13 @@
+"""`pdl_ros bag`: recordings processed, scored, looked at and made, without ROS."""
+
+from __future__ import annotations
+
+import typer
+
+from pdl_ros.cli.bag.run import run
+
+bag = typer.Typer(
+    help='Process, score and look at recordings (rosbag2 and ROS 1), without ROS.',
+    no_args_is_help=True,
+)
+bag.command()(run)
