@@ -1,133 +1,190 @@
-"""What a recording says of the frames of one camera: label images, things, and the label set.
-
-The topics are those of the node (`~/panoptic/image`, and beside it `semantic/image`, `instances`
-and `label_info`); a truth of a bag's maker has at least the first of them.
-"""
+"""What a run writes of each image: the node's topics, in serialized messages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pdl_ros.bags.messages import deserialize, is_readable
-from pdl_ros.bags.stamped import StampedTopic
-from pdl_ros.errors import PdlError, printable
-from pdl_ros.imaging.label_images import compressed_to_labels, to_labels
-from pdl_ros.labels.messages import label_set_of
+from pdl_ros.bags.bag_messages import BagMessages, like_ros2
+from pdl_ros.bags.frames import BagFrame
+from pdl_ros.bags.messages import deserialize
+from pdl_ros.bags.plan import Plan
+from pdl_ros.bags.result_topics import ResultTopics
+from pdl_ros.bags.types import serialize
+from pdl_ros.errors import PdlError, in_words, require
+from pdl_ros.fusion import PanopticResult
+from pdl_ros.imaging.camera_model import image_size
+from pdl_ros.labels import LabelSet
+from pdl_ros.messages.frame_messages import LABELS, FrameMessages, with_track_ids
+from pdl_ros.messages.instances import frame_timing, label_info
+from pdl_ros.messages.stamps import nanoseconds
+from pdl_ros.pipeline import StageTimes
+from pdl_ros.tracking import Tracker
 
-if TYPE_CHECKING:
-    from pdl_ros.bags.bag import Bag, Message
-    from pdl_ros.bags.storage import Topic
-    from pdl_ros.labels import LabelSet
-
-_DECODERS: dict[str, Callable[[Any], np.ndarray]] = {
-    'sensor_msgs/msg/Image': to_labels,
-    'sensor_msgs/msg/CompressedImage': compressed_to_labels,
-}
-INSTANCES, LABEL_INFO = 'pdl_ros/msg/PanopticInstanceArray', 'pdl_ros/msg/LabelInfo'
-_PANOPTIC, _PACKED = 'panoptic/image', '/compressed'
-
-
-@dataclass(frozen=True)
-class ResultTopics:
-    """The topics of one camera's results. semantic, instances, label_set: None where the recording
-    has none.
-    """
-
-    panoptic: StampedTopic
-    semantic: StampedTopic | None
-    instances: StampedTopic | None
-    label_set: LabelSet | None
-
-    @classmethod
-    def open(cls, bag: Bag, topic: str = '') -> ResultTopics:
-        """Find the panoptic images of a name, or the only ones, and what belongs to them."""
-        by_name = _by_name(bag)
-        name = _choose(bag, by_name, topic)
-        panoptic = StampedTopic.open(bag, by_name[name])
-        semantic = instances = None
-        beside = _beside(name, 'semantic/image')[0]
-        parts = by_name.get(f'{beside}{_PACKED}') or by_name.get(beside)
-        if parts and parts[0].type in _DECODERS:
-            semantic = StampedTopic.open(bag, parts)
-        parts = by_name.get(_beside(name, 'instances')[0])
-        if parts and parts[0].type == INSTANCES:
-            instances = StampedTopic.open(bag, parts)
-        labels = _label_set(bag, by_name, _beside(name, 'label_info'))
-        return cls(panoptic, semantic, instances, labels)
-
-    @classmethod
-    def open_truth(cls, bag: Bag, topic: str = '') -> ResultTopics:
-        """Find panoptic images, and only what their numbers mean."""
-        by_name = _by_name(bag)
-        name = _choose(bag, by_name, topic)
-        labels = _label_set(bag, by_name, _beside(name, 'label_info'))
-        return cls(StampedTopic.open(bag, by_name[name]), None, None, labels)
+_MASKS = 'coco_rle'
 
 
-def decode_labels(message: Message) -> np.ndarray:
-    """Return the (H, W) numbers of a label image, raw or PNG."""
-    return _DECODERS[message.topic.type](deserialize(message))
+class Written(NamedTuple):
+    """A message for the result: the number of its topic, its log time and its bytes."""
+
+    topic: int
+    log_time: int
+    data: bytes
 
 
-def _by_name(bag: Bag) -> dict[str, list[Topic]]:
-    topics: dict[str, list[Topic]] = {}
-    for topic in bag.topics:
-        if topic.count and is_readable(topic):
-            topics.setdefault(topic.name, []).append(topic)
-    return topics
+class Timing(NamedTuple):
+    """What a frame took before its messages were made; milliseconds."""
+
+    decode_ms: float
+    stages: StageTimes
+    batch_size: int
 
 
-def _choose(bag: Bag, by_name: dict[str, list[Topic]], name: str) -> str:
-    images = [n for n, parts in by_name.items() if parts[0].type in _DECODERS]
-    found = [n for n in images if n.removesuffix(_PACKED).endswith(_PANOPTIC)]
-    if name:
-        matching = [n for n in images if n.strip('/') == name.strip('/')]
-        if not matching:
-            raise PdlError(
-                f'{bag.path} has no images on {name}; its label images: {_listed(found)}.'
+class ResultMaker:
+    """Make the messages of the frames of a plan, in order."""
+
+    def __init__(self, plan: Plan, label_set: LabelSet) -> None:
+        self._plan, self._label_set = plan, label_set
+        self.topics = ResultTopics(plan)
+        self._factory = BagMessages()
+        settings = plan.settings
+        self._messages = [
+            FrameMessages(
+                self._factory,
+                label_set,
+                compressed_labels=settings.labels == 'png',
+                organised=settings.points == 'organised',
             )
-        return matching[0]
-    if not found:
-        raise PdlError(
-            f'{bag.path} has no panoptic label images ({_PANOPTIC}); its image topics: '
-            f'{_listed(images)}.'
-        )
-    # What a network found has its things beside it; a truth in the same bag has not.
-    with_things = [n for n in found if _beside(n, 'instances')[0] in by_name]
-    for kept in (with_things, found):
-        # Of an image and its packed twin the packed one is read: it is smaller.
-        places = {n.removesuffix(_PACKED): n for n in sorted(kept)}
-        if len(places) == 1:
-            return places.popitem()[1]
-    raise PdlError(f'{bag.path} has several label images ({_listed(found)}); name one of them.')
+            for _ in plan.cameras
+        ]
+        self._trackers = [Tracker() for _ in plan.cameras]
+        self._counts = [0] * len(plan.cameras)
+        self._lost = [0] * len(plan.cameras)
+        self.notes: set[str] = set()
 
+    def begin_part(self) -> None:
+        """Begin a file, which says itself what its labels mean."""
+        self._counts = [0] * len(self._counts)
+        self._lost = [0] * len(self._lost)
+        self.notes = set()
 
-def _beside(name: str, sibling: str) -> list[str]:
-    """Return names beside that of panoptic images: in its folder, and in that above, which all
-    cameras of a node share.
-    """
-    place = name.removesuffix(_PACKED)
-    inside = place.endswith(_PANOPTIC)
-    folder = place.removesuffix(_PANOPTIC) if inside else f'{place.rpartition("/")[0]}/'
-    above = folder.rstrip('/').rpartition('/')[0]
-    return [f'{folder}{sibling}', *([f'{above}/{sibling}'] if above else [])]
+    def lost(self, camera: int) -> None:
+        """Note a frame that could not be segmented."""
+        self._lost[camera] += 1
 
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what the next part depends on, as arrays."""
+        return {
+            f'{number}/{name}': value
+            for number, tracker in enumerate(self._trackers)
+            for name, value in tracker.state().items()
+        }
 
-def _label_set(bag: Bag, by_name: dict[str, list[Topic]], names: Sequence[str]) -> LabelSet | None:
-    for name in names:
-        parts = by_name.get(name)
-        if parts and parts[0].type == LABEL_INFO:
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on after the part that a state was taken of."""
+        for number, tracker in enumerate(self._trackers):
+            prefix = f'{number}/'
+            own = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+            tracker.restore(own)
+
+    def make(self, frame: BagFrame, result: PanopticResult, timing: Timing) -> list[Written]:
+        """Return all that is written of a frame, with its log time.
+
+        What it can be out without (points, camera_info) is left out where it cannot be made; why
+        is added to `notes`.
+        """
+        self._counts[frame.camera] += 1
+        written = [*self._label_infos(frame)]
+        for output, message in self._outputs(frame, result, timing):
+            number = self.topics.number(frame.camera, output)
+            if number is not None:
+                written.append(Written(number, frame.log_time, serialize(message)))
+        number = self.topics.number(frame.camera, frame.message.topic.type)
+        if number is not None:
+            written.append(Written(number, frame.log_time, _as_cdr(frame)))
+        return written
+
+    def _label_infos(self, frame: BagFrame) -> Iterator[Written]:
+        """Say with the first frame of a camera in a part what labels mean."""
+        owners = [(frame.camera, frame.header.frame_id)] if self._counts[frame.camera] == 1 else []
+        if sum(self._counts) == 1:
+            owners.append((-1, ''))
+        for camera, frame_id in owners:
+            number = self.topics.number(camera, 'label_info')
+            if number is not None:
+                header = self._factory.header(nanoseconds(frame.header.stamp), frame_id)
+                message = label_info(self._factory, self._label_set, header)
+                yield Written(number, frame.log_time, serialize(message))
+
+    def _outputs(
+        self, frame: BagFrame, result: PanopticResult, timing: Timing
+    ) -> Iterator[tuple[str, Any]]:
+        settings, messages = self._plan.settings, self._messages[frame.camera]
+        started, tracks = time.perf_counter(), None
+        if settings.tracking:
+            stamp = nanoseconds(frame.header.stamp)
+            tracks = self._trackers[frame.camera].update(result, stamp)
+            result = with_track_ids(result, tracks)
+        ending = '/compressed' if settings.labels == 'png' else ''
+        yield from messages.labels([f'{name}{ending}' for name in LABELS], result, frame.header)
+        yield 'instances', messages.instances(result, frame.header, _MASKS, tracks)
+        if settings.overlay:
+            yield 'overlay', messages.overlay(frame, result, settings.overlay_alpha)
+        yield from self._extras(frame, result)
+        if settings.timing:
+            made = 1e3 * (time.perf_counter() - started)
+            yield 'timing', self._timing(frame, timing, made)
+
+    def _extras(self, frame: BagFrame, result: PanopticResult) -> Iterator[tuple[str, Any]]:
+        topic = self._plan.cameras[frame.camera].topic
+        self.notes.update(f'{topic}: {why}' for why in frame.no_extras)
+        for output, make in (('camera_info', self._camera_info), ('points', self._points)):
+            if self.topics.number(frame.camera, output) is None:
+                continue
             try:
-                with bag.select(parts).open() as opened:
-                    return label_set_of(deserialize(opened.read(0)))
+                message = make(frame, result)
             except PdlError as error:
-                raise PdlError(f'{bag.path}, {name}: {error}') from None
-    return None
+                self.notes.add(f'{topic}: no {output}: {in_words(error)}')
+            else:
+                yield output, message
+
+    def _camera_info(self, frame: BagFrame, result: PanopticResult) -> Any:
+        require(frame.info is not None, 'no camera_info was recorded about the same time.')
+        (height, width), (high, wide) = image_size(frame.info), frame.rgb.shape[:2]
+        require(
+            (height, width) in ((high, wide), (0, 0)),
+            f'the image is {wide}x{high}, but its camera_info is of {width}x{height}.',
+        )
+        frame.info.header = frame.header
+        return frame.info
+
+    def _points(self, frame: BagFrame, result: PanopticResult) -> Any:
+        require(frame.info is not None, 'no camera_info was recorded about the same time.')
+        require(frame.depth is not None, 'no depth image has its stamp.')
+        messages = self._messages[frame.camera]
+        return messages.points(frame, result, frame.depth, frame.info)
+
+    def _timing(self, frame: BagFrame, timing: Timing, made_ms: float) -> Any:
+        count, lost = self._counts[frame.camera], self._lost[frame.camera]
+        return frame_timing(
+            self._factory,
+            frame.header,
+            timing.stages,
+            decode_ms=timing.decode_ms,
+            batch_size=timing.batch_size,
+            publish_ms=made_ms,
+            total_ms=timing.decode_ms + sum(timing.stages) + made_ms,
+            frames_received=count + lost,
+            frames_processed=count,
+            frames_dropped=lost,
+        )
 
 
-def _listed(names: Iterable[str]) -> str:
-    return printable(', '.join(names)[:300]) or 'none'
+def _as_cdr(frame: BagFrame) -> bytes:
+    """Return the image as it was recorded, as ROS 2 sends it."""
+    if frame.message.topic.encoding == 'ros1':
+        return serialize(like_ros2(deserialize(frame.message)))
+    return frame.message.data

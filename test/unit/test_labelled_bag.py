@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pdl_ros.bags.reader import ImageTopic, open_bag
-from pdl_ros.bags.results import ResultTopics, decode_labels
+from pdl_ros.bags.label_topics import LabelTopics, decode_labels
 from pdl_ros.datasets import Sample, Segment
 from pdl_ros.demo.labelled_bag import (
     IMAGE,
@@ -24,7 +24,7 @@ from .tiny_labels import CAR, DOG, LABEL_SET, ROAD
 def test_a_drawn_street_is_recorded_with_its_exact_truth_and_lasting_ids(tmp_path):
     folder = write_street_bag(tmp_path / 'street', 4, seed=47, size=(96, 160))
     scene = Scene(47, 96, 160)
-    topics = ResultTopics.open_truth(open_bag(folder), TRUTH)
+    topics = LabelTopics.open_truth(open_bag(folder), TRUTH)
     assert topics.label_set == scene.label_set
     assert topics.panoptic.stamps.tolist() == [START + round(n * 1e9 / 15) for n in range(4)]
     maps = [decode_labels(message) for message in topics.panoptic.messages(range(4))]
@@ -47,7 +47,7 @@ def test_a_drive_of_camvid_is_recorded_with_its_labels(tmp_path, camvid):
 
     drive = LabelFolder(camvid, 'val', LabelSet.load('camvid'))
     bag = open_bag(write_dataset_bag(tmp_path / 'drive', drive, 15, frames=2))
-    topics = ResultTopics.open_truth(bag)
+    topics = LabelTopics.open_truth(bag)
     assert topics.label_set == drive.label_set
     for index, message in enumerate(topics.panoptic.messages(range(2))):
         np.testing.assert_array_equal(decode_labels(message), drive[index].panoptic)

@@ -1,10 +1,15 @@
-"""`pdl_ros bag`: what is done with recordings, without ROS."""
+"""`pdl_ros bag`: recordings processed, scored, looked at and made, without ROS."""
 
 from __future__ import annotations
 
 import typer
 
+from pdl_ros.cli.bag.run import run
 from pdl_ros.cli.bag.score import score
 
-bag = typer.Typer(help='Process, score and look at rosbags, without ROS.', no_args_is_help=True)
+bag = typer.Typer(
+    help='Process, score and look at recordings (rosbag2 and ROS 1), without ROS.',
+    no_args_is_help=True,
+)
+bag.command()(run)
 bag.command()(score)

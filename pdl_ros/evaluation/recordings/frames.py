@@ -14,7 +14,7 @@ from pdl_ros.labels import LabelSet
 
 if TYPE_CHECKING:
     from pdl_ros.bags.bag import Message
-    from pdl_ros.bags.results import ResultTopics
+    from pdl_ros.bags.label_topics import LabelTopics
 
 Numbers = Sequence[int] | np.ndarray
 
@@ -86,11 +86,11 @@ class BagFrames:
 
     def __init__(self, path: Path, topic: str = '', is_truth: bool = False) -> None:
         from pdl_ros.bags.reader import open_bag
-        from pdl_ros.bags.results import ResultTopics
+        from pdl_ros.bags.label_topics import LabelTopics
 
         self._bag = open_bag(path)
-        open_topics = ResultTopics.open_truth if is_truth else ResultTopics.open
-        self._topics: ResultTopics = open_topics(self._bag, topic)
+        open_topics = LabelTopics.open_truth if is_truth else LabelTopics.open
+        self._topics: LabelTopics = open_topics(self._bag, topic)
         panoptic, semantic, instances, self.label_set = (
             self._topics.panoptic,
             self._topics.semantic,
@@ -151,7 +151,7 @@ def _decoder(
     panoptic: Message | None, semantic: Message | None, instances: Message | None
 ) -> Callable[[], Labels]:
     from pdl_ros.bags.messages import deserialize
-    from pdl_ros.bags.results import decode_labels
+    from pdl_ros.bags.label_topics import decode_labels
     from pdl_ros.bags.stamped import header_of
 
     def decode() -> Labels:
