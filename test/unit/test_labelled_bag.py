@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pdl_ros.bags.reader import ImageTopic, open_bag
 from pdl_ros.bags.label_topics import LabelTopics, decode_labels
+from pdl_ros.bags.reader import ImageTopic, open_bag
 from pdl_ros.datasets import Sample, Segment
 from pdl_ros.demo.labelled_bag import (
     IMAGE,

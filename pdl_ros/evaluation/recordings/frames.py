@@ -85,8 +85,8 @@ class BagFrames:
     """
 
     def __init__(self, path: Path, topic: str = '', is_truth: bool = False) -> None:
-        from pdl_ros.bags.reader import open_bag
         from pdl_ros.bags.label_topics import LabelTopics
+        from pdl_ros.bags.reader import open_bag
 
         self._bag = open_bag(path)
         open_topics = LabelTopics.open_truth if is_truth else LabelTopics.open
@@ -150,8 +150,8 @@ def find_stamps(wanted: np.ndarray, stamps: np.ndarray) -> np.ndarray:
 def _decoder(
     panoptic: Message | None, semantic: Message | None, instances: Message | None
 ) -> Callable[[], Labels]:
-    from pdl_ros.bags.messages import deserialize
     from pdl_ros.bags.label_topics import decode_labels
+    from pdl_ros.bags.messages import deserialize
     from pdl_ros.bags.stamped import header_of
 
     def decode() -> Labels:
