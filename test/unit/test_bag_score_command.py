@@ -290,3 +290,34 @@ def test_the_page_is_shown_by_a_browser_and_asks_the_network_for_nothing(run, tm
     assert requests_of(tmp_path / 'evil.html', folders[1]) == []
     (tmp_path / 'plain.html').write_text(f'<html><body>{hostile}</body></html>')
     assert requests_of(tmp_path / 'plain.html', folders[2]) == ['http://pdl-ros.invalid/name.png']
+
+
+# --- the demo -------------------------------------------------------------------------------------
+
+
+def test_the_demo_goes_from_a_bag_to_a_scored_report_and_shows_the_commands(run, tmp_path):
+    pytest.importorskip('matplotlib')
+    demo = ('demo', '--bag', '-o', 'd', '--frames', 4, '--device', 'cpu')
+    status, said, _ = run(*demo)
+    assert status == 0
+    for words in (
+        '$ pdl_ros bag run d/street -o d/results',
+        '$ pdl_ros bag score d/results --truth d/street',
+        '4 of 4 labelled frames have a prediction',
+        'Identities, by tracks',
+    ):
+        assert words in said
+    told = json.loads((tmp_path / 'd' / 'scores.json').read_text())
+    assert told['pq'] > 0.7, 'the network was trained on such streets'
+    assert (tmp_path / 'd' / 'report.html').is_file()
+
+    status, said, _ = run(*demo)
+    assert status == 0, 'a second time it goes on with what is there'
+    assert 'd/street is there already and is used' in said
+    assert json.loads((tmp_path / 'd' / 'scores.json').read_text()) == told
+
+
+def test_the_demo_of_a_bag_has_no_other_source(run):
+    status, _, said = run('demo', '--bag', '--source', 'x.mp4')
+    assert (status, said.count('\n')) == (2, 1)
+    assert '--bag records a drawn street' in said
