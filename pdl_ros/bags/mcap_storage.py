@@ -41,6 +41,7 @@ from pdl_ros.bags.storage import (
     standard_name,
     unpack,
 )
+from pdl_ros.bags.video_types import OTHER_NAMES
 
 MAGIC = b'\x89MCAP0\r\n'
 _HEAD = struct.Struct('<BQ')  # of a record: opcode, length
@@ -89,10 +90,12 @@ class McapStorage:
 
     def _topic(self, channel: Channel) -> Topic:
         schema = self._schemas.get(channel.schema_id)
+        encoding = channel.message_encoding.lower() or ('ros1' if self.is_ros1 else 'cdr')
+        name = standard_name(schema.name) if schema else ''
         return Topic(
             channel.topic,
-            standard_name(schema.name) if schema else '',
-            channel.message_encoding.lower() or ('ros1' if self.is_ros1 else 'cdr'),
+            OTHER_NAMES.get(name, name) if encoding == 'cdr' else name,
+            encoding,
             schema.encoding if schema else '',
             schema.data.decode(errors='replace') if schema else '',
             self._counts.get(channel.id, 0),

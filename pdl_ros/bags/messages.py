@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from pdl_ros.bags.video_types import VIDEO_DEFINITIONS
 from pdl_ros.errors import PdlError
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def deserialize(message: Message) -> Any:
 
 @functools.cache
 def _store(encoding: str) -> Typestore:
-    from rosbags.typesys import Stores, get_typestore
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-    return get_typestore(Stores[_STORES[encoding]])
+    store = get_typestore(Stores[_STORES[encoding]])
+    for name, definition in VIDEO_DEFINITIONS.items():
+        store.register(get_types_from_msg(definition, name))
+    return store

@@ -11,6 +11,7 @@ import numpy as np
 
 from pdl_ros.bags.files import is_bag
 from pdl_ros.bags.messages import deserialize, is_readable
+from pdl_ros.bags.video import VIDEO_TYPES, video_frames
 from pdl_ros.errors import PdlError, printable, require_package
 from pdl_ros.imaging.compressed import compressed_to_rgb
 from pdl_ros.imaging.raw import to_rgb
@@ -61,6 +62,10 @@ class ImageTopic:
         return cls(bag, parts, len(times), _rate(times))
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        if self.parts[0].type in VIDEO_TYPES:
+            packets = self.bag.messages(self.parts)
+            yield from (rgb for _, rgb in video_frames(packets, f'{self.bag.path}, {self.topic}'))
+            return
         for number, message in enumerate(self.bag.messages(self.parts), 1):
             try:
                 rgb = _DECODERS[message.topic.type](deserialize(message))
@@ -82,7 +87,7 @@ def _find(bag: Bag, name: str) -> list[Topic]:
     """Return the images that are wanted, as they were recorded: in one or several encodings."""
     images: dict[str, list[Topic]] = {}
     for topic in bag.topics:
-        if topic.type in _DECODERS and is_readable(topic):
+        if topic.type in (*_DECODERS, *VIDEO_TYPES) and is_readable(topic):
             images.setdefault(topic.name, []).append(topic)
     name = _choose(bag, images, name)
     parts = [part for part in images[name] if part.count]
