@@ -22,6 +22,7 @@ SHARED = ROOT.parent / 'shared'
 MACHINE = (
     'needs a GPU',
     'needs bf16 instructions',
+    'needs Node',
     'needs a second core',
     'needs root',
     'needs rclcpp',  # the wheels are those of Python

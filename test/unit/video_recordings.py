@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from pdl_ros.bags.messages import _store
+from pdl_ros.bags.types import message_class, serialize
 
 from .recordings import PERIOD, START, McapFile
 
@@ -76,14 +76,15 @@ def encode(
 
 def video_message(packet: Packet, codec: str = 'h264', kind: str = VIDEO):
     """A packet as a message whose stamp, in nanoseconds, is the number of its picture."""
-    types = _store('cdr').types
-    stamp = types['builtin_interfaces/msg/Time'](sec=1, nanosec=packet.number)
+    stamp = message_class('builtin_interfaces/msg/Time')(sec=1, nanosec=packet.number)
     data = np.frombuffer(packet.data, np.uint8)
     if kind == VIDEO:
-        return types[VIDEO](stamp, 'camera', data, codec)
-    header = types['std_msgs/msg/Header'](stamp=stamp, frame_id='camera')
+        return message_class(VIDEO)(stamp, 'camera', data, codec)
+    header = message_class('std_msgs/msg/Header')(stamp=stamp, frame_id='camera')
     encoding = {'h264': 'libx264', 'h265': 'hevc;yuv420p;bgr8;bgr8'}[codec]
-    return types[PACKET](header, 96, 64, encoding, packet.number, int(packet.is_key), False, data)
+    return message_class(PACKET)(
+        header, 96, 64, encoding, packet.number, int(packet.is_key), False, data
+    )
 
 
 def record_video(
@@ -97,7 +98,7 @@ def record_video(
     file = McapFile(path)
     channel = file.topic('/video', schema or kind)
     for place, packet in enumerate(packets):
-        data = bytes(_store('cdr').serialize_cdr(video_message(packet, codec, kind), kind))
+        data = serialize(video_message(packet, codec, kind))
         file.write(channel, START + place * PERIOD, data)
     return file.finish()
 
