@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pdl_ros.bags.bag import Bag
     from pdl_ros.bags.storage import Topic
 
-__all__ = ['ImageTopic', 'is_bag']
+__all__ = ['ImageTopic', 'is_bag', 'open_bag']
 
 _DECODERS: dict[str, Callable[[Any], np.ndarray]] = {
     'sensor_msgs/msg/Image': to_rgb,
@@ -49,14 +49,7 @@ class ImageTopic:
     @classmethod
     def open(cls, path: Path, topic: str = '') -> ImageTopic:
         """Find a topic of images by its name, or the only one. Raises PdlError in one sentence."""
-        for package in ('rosbags', 'mcap'):
-            require_package(package, 'bag')
-        from pdl_ros.bags.bag import Bag
-
-        try:
-            bag = Bag(path)
-        except OSError as error:
-            raise PdlError(f'{path} cannot be read as a rosbag: {error.strerror}.') from None
+        bag = open_bag(path)
         parts = _find(bag, topic)
         times = bag.times(parts)
         return cls(bag, parts, len(times), _rate(times))
@@ -73,6 +66,20 @@ class ImageTopic:
                 place = f'{self.bag.path}, {self.topic}, image {number}'
                 raise PdlError(f'{place}: {error}') from None
             yield rgb
+
+
+def open_bag(path: Path) -> Bag:
+    """Open a recording. Raises PdlError in one sentence, also where the extra `bag` is missing."""
+    for package in ('rosbags', 'mcap'):
+        require_package(package, 'bag')
+    from pdl_ros.bags.bag import Bag
+
+    if not path.exists():
+        raise PdlError(f'There is no recording {path}.')
+    try:
+        return Bag(path)
+    except OSError as error:
+        raise PdlError(f'{path} cannot be read as a rosbag: {error.strerror}.') from None
 
 
 def _rate(times: np.ndarray) -> float:

@@ -136,9 +136,9 @@ class VideoDecoder(Generic[Tag]):
             packet.pts = packet.dts = self._packets
         pictures = []
         for frame in self._context.decode(packet):
-            tag = self._pending.pop(frame.pts or 0, None)
-            if tag is None:  # what is left of a damaged packet
+            if frame.pts not in self._pending:  # what is left of a damaged packet
                 continue
+            tag = self._pending.pop(frame.pts)
             if frame.is_corrupt:
                 self._add_loss()
                 continue
