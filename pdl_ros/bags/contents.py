@@ -7,33 +7,28 @@ tried, not guessed. All else is what the recording's index says.
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pdl_ros.bags.cameras import companions_of, is_result
+from pdl_ros.bags.decoders import DECODERS
 from pdl_ros.bags.messages import deserialize, is_readable
 from pdl_ros.bags.reader import open_bag
 from pdl_ros.bags.storage import INDEX, ZSTD_MAGIC
-from pdl_ros.bags.video import VIDEO_TYPES, VideoDecoder
 from pdl_ros.errors import PdlError, printable
-from pdl_ros.imaging.compressed import compressed_to_rgb
-from pdl_ros.imaging.raw import to_rgb
 
 if TYPE_CHECKING:
-    from pdl_ros.bags.bag import Bag
+    from pdl_ros.bags.bag import Bag, Message
     from pdl_ros.bags.storage import Topic
 
-IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
-_PICTURES = (IMAGE, COMPRESSED, *VIDEO_TYPES)
-_INFO, _LABELS = 'sensor_msgs/msg/CameraInfo', 'pdl_ros/msg/LabelInfo'
+IMAGE, _INFO = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CameraInfo'
 _DEPTH = ('32FC1', '16UC1')
 _TRIED = 300  # packets of a video until its first picture
-_TRANSPORTS = re.compile(r'/(compressed|compressedDepth|ffmpeg|foxglove|h26[45]|video)$')
 
 
 @dataclass(frozen=True)
@@ -91,8 +86,7 @@ def contents_of(path: Path) -> BagContents:
     bag = open_bag(path)
     times = {topic: bag.times([topic]) for topic in bag.topics}
     everything = np.sort(np.concatenate([np.empty(0, np.int64), *times.values()]))
-    results = [t.name.rpartition('/')[0] for t in bag.topics if t.type == _LABELS]
-    topics = [_look(bag, topic, times[topic], results) for topic in bag.topics]
+    topics = [_look(bag, topic, times[topic]) for topic in bag.topics]
     return BagContents(
         str(path),
         [file.name for file, _ in bag.files],
@@ -101,12 +95,12 @@ def contents_of(path: Path) -> BagContents:
         int(everything[0]) if len(everything) else 0,
         int(everything[-1] - everything[0]) / 1e9 if len(everything) else 0.0,
         len(everything),
-        _with_points(topics),
+        _with_points(bag, topics),
         bag.damage,
     )
 
 
-def _look(bag: Bag, topic: Topic, times: np.ndarray, results: list[str]) -> TopicContents:
+def _look(bag: Bag, topic: Topic, times: np.ndarray) -> TopicContents:
     about: dict[str, Any] = {
         'name': printable(topic.name),
         'type': printable(topic.type),
@@ -114,13 +108,15 @@ def _look(bag: Bag, topic: Topic, times: np.ndarray, results: list[str]) -> Topi
         'count': len(times),
         'rate': _rate(times),
     }
-    if any(topic.name.startswith(f'{folder}/') for folder in results):
-        return TopicContents(**about, use='result')
     if topic.type == _INFO:
         return TopicContents(**about, use='camera_info')
-    if topic.type not in _PICTURES:
-        return TopicContents(**about)
-    return TopicContents(**{**about, **_first_picture(bag, topic)})
+    if topic.type not in DECODERS:
+        is_ours = topic.type.startswith('pdl_ros/')
+        return TopicContents(**about, use='result' if is_ours else '')
+    found = {**about, **_first_picture(bag, topic)}
+    if found.get('use') != 'depth' and is_result(topic.name):
+        found['use'] = 'result'
+    return TopicContents(**found)
 
 
 def _first_picture(bag: Bag, topic: Topic) -> dict[str, Any]:
@@ -130,33 +126,28 @@ def _first_picture(bag: Bag, topic: Topic) -> dict[str, Any]:
     if not topic.count:
         return {'why_not': 'It has no messages.'}
     try:
-        with contextlib.closing(_read(bag, topic)) as messages:
-            first = next(messages)
-            said = str(getattr(first, 'format', None) or getattr(first, 'encoding', ''))
-            about = {'format': printable(said[:60])}
-            if topic.type == IMAGE and said in _DEPTH:
-                size = {'width': int(first.width), 'height': int(first.height)}
-                return {**about, **size, 'use': 'depth'}
-            if topic.type in VIDEO_TYPES:
-                rgb = _first_of_video(first, messages, topic.name)
-            else:
-                rgb = to_rgb(first) if topic.type == IMAGE else compressed_to_rgb(first)
+        messages = islice(bag.messages([topic]), _TRIED)
+        first = next(messages)
+        read = deserialize(first)
+        said = str(getattr(read, 'format', None) or getattr(read, 'encoding', ''))
+        about = {'format': printable(said[:60])}
+        if topic.type == IMAGE and said in _DEPTH:
+            size = {'width': int(read.width), 'height': int(read.height)}
+            return {**about, **size, 'use': 'depth'}
+        height, width = _decode_one(topic, chain([first], messages)).shape[:2]
     except PdlError as error:
         return {'why_not': str(error)}
-    return {**about, 'width': rgb.shape[1], 'height': rgb.shape[0], 'use': 'image'}
+    return {**about, 'width': width, 'height': height, 'use': 'image'}
 
 
-def _read(bag: Bag, topic: Topic) -> Generator[Any, None, None]:
-    yield from map(deserialize, bag.messages([topic]))
-
-
-def _first_of_video(first: Any, others: Iterator[Any], name: str) -> np.ndarray:
-    decoder = VideoDecoder[None](name)
-    for message in chain([first], islice(others, _TRIED)):
-        for _, rgb in decoder.decode(message, None):
-            return rgb
-    for _, rgb in decoder.flush():
-        return rgb
+def _decode_one(topic: Topic, messages: Iterable[Message]) -> np.ndarray:
+    """Return the first picture."""
+    decoder = DECODERS[topic.type]()
+    for message in messages:
+        for picture in decoder.decode(message):
+            return picture.rgb
+    for picture in decoder.finish():
+        return picture.rgb
     raise PdlError('None of its first packets can be decoded: there is no whole key frame.')
 
 
@@ -166,35 +157,26 @@ def _rate(times: np.ndarray) -> float:
     return (len(times) - 1) / span * 1e9 if span > 0 else 0.0
 
 
-def _with_points(topics: list[TopicContents]) -> list[TopicContents]:
-    """Say of each image which depth image belongs to it: that of the most folders in common."""
-    infos = {topic.name for topic in topics if topic.use == 'camera_info' and topic.count}
-    depth = [topic.name for topic in topics if topic.use == 'depth']
+def _with_points(bag: Bag, topics: list[TopicContents]) -> list[TopicContents]:
+    """Say of each image whether labelled points can be made, and with what."""
+    filled = {topic.name: topic for topic in topics if topic.count}
     found = []
     for topic in topics:
         if topic.use == 'image':
-            folder = _TRANSPORTS.sub('', topic.name).rpartition('/')[0]
-            info = next((i for i in infos if i == f'{folder}/camera_info'), '')
-            near = max(depth, key=lambda name: _common(name, folder), default='')
-            missing = [] if near else ['depth images']
-            missing += [] if info else [f'{folder}/camera_info']
-            points = '' if missing else near
-            topic = TopicContents(
-                **{
-                    **asdict(topic),
-                    'camera_info': info,
-                    'points': points,
-                    'no_points_without': ' and '.join(missing),
-                }
+            infos, depths = companions_of(bag, topic.name)
+            info, depth = (
+                next((t.name for t in n if t.name in filled), '') for n in (infos, depths)
+            )
+            missing = [] if depth else ['depth images']
+            missing += [] if info else ['camera_info']
+            topic = replace(
+                topic,
+                camera_info=info,
+                points='' if missing else depth,
+                no_points_without=' and '.join(missing),
             )
         found.append(topic)
     return found
-
-
-def _common(name: str, folder: str) -> int:
-    """Return how many folders the names of two topics begin with in common."""
-    parts = zip(name.split('/'), folder.split('/'), strict=False)
-    return next((n for n, (a, b) in enumerate(parts) if a != b), len(folder.split('/')))
 
 
 def _storage(file: Path, storage: Any) -> str:

@@ -7,15 +7,14 @@ hands each picture back with what came with its own packet.
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
 from pdl_ros.bags.h264_gaps import FrameNumbers
-from pdl_ros.bags.messages import deserialize
 from pdl_ros.bags.video_types import VIDEO_DEFINITIONS
 from pdl_ros.errors import PdlError, printable, require_package
 from pdl_ros.imaging.decoding import check_size
@@ -23,10 +22,8 @@ from pdl_ros.imaging.decoding import check_size
 if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
 
-    from pdl_ros.bags.bag import Message
 
 Tag = TypeVar('Tag')
-_LOG = logging.getLogger('pdl_ros.bags')
 
 VIDEO_TYPES = tuple(VIDEO_DEFINITIONS)
 """Types of messages of which each holds a packet of a video."""
@@ -43,20 +40,31 @@ _HELD_BACK = 32  # packets; a decoder may hold back 16 pictures
 _WORDS = {'h264': 'H.264', 'hevc': 'H.265'}
 
 
+class Start(Enum):
+    """Whether decoding can begin with a packet: with an open group, pictures that are shown before
+    its key frame need the group before.
+    """
+
+    NONE = 'none'
+    OPEN = 'open'
+    CLOSED = 'closed'
+
+
 class VideoDecoder(Generic[Tag]):
     """The decoder of one topic: packets in recorded order -> (H, W, 3) uint8 RGB pictures.
 
     Pictures come in the order in which they are shown, each with the tag of its own packet. Where
     the packets before the first key frame are missing, and after a damaged packet, what cannot be
-    decoded rightly is skipped up to the next key frame, and said by the logger `pdl_ros.bags`.
+    decoded rightly is skipped up to the next key frame.
 
-    name: of the topic, for sentences. skipped: packets before the first key frame. lost: pictures
-    that damage cost.
+    skipped: packets before the first key frame. lost: pictures that damage cost. told: sentences
+    about both, each with the number of pictures that were lost; whoever reads them empties it.
     """
 
-    def __init__(self, name: str, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
         require_package('av', 'video')
-        self.name, self.skipped, self.lost = name, 0, 0
+        self.skipped = self.lost = 0
+        self.told: list[tuple[str, int]] = []
         self._max_pixels = max_pixels
         self._packets = 0
         self._codec = ''
@@ -66,6 +74,10 @@ class VideoDecoder(Generic[Tag]):
         self._numbers = FrameNumbers()
         self._pending: dict[int, Tag] = {}
 
+    def start_of(self, message: Any) -> Start:
+        """Tell whether decoding can begin with a message. Raises PdlError for another codec."""
+        return _look_at(bytes(message.data), _codec_of(message))[1]
+
     def decode(self, message: Any, tag: Tag) -> list[tuple[Tag, np.ndarray]]:
         """Take a deserialized message; return the pictures that are complete now, perhaps none.
 
@@ -74,7 +86,8 @@ class VideoDecoder(Generic[Tag]):
         self._packets += 1
         data = bytes(message.data)
         done = self._switch(_codec_of(message))
-        has_picture, is_key = _look_at(data, self._codec)
+        has_picture, start = _look_at(data, self._codec)
+        is_key = start != Start.NONE
         if self._codec == 'h264' and self._misses(data) and not (self._waits or is_key):
             self._damage = f'before packet {self._packets} others are missing.'
             done += self._drain()
@@ -100,14 +113,12 @@ class VideoDecoder(Generic[Tag]):
             self._tell_cost('up to the end')
         if self._pending:
             self.lost += len(self._pending)
-            _LOG.warning('%s: %d packets gave no picture.', self.name, len(self._pending))
+            said = f'{len(self._pending)} packets gave no picture.'
+            self.told.append((said, len(self._pending)))
             self._pending.clear()
         if not self._began and self.skipped:
-            _LOG.warning(
-                '%s: no key frame in %d packets of video; none of them can be decoded.',
-                self.name,
-                self.skipped,
-            )
+            said = f'there is no key frame in {self.skipped} packets of video.'
+            self.told.append((said, self.skipped))
         return done
 
     def _switch(self, codec: str) -> list[tuple[Tag, np.ndarray]]:
@@ -195,45 +206,19 @@ class VideoDecoder(Generic[Tag]):
     def _start(self) -> None:
         """Begin at a key frame, and say what was left out before it."""
         if not self._began and self.skipped:
-            _LOG.warning(
-                '%s starts in the middle of a group of pictures: %d packets before the first key '
-                'frame are skipped.',
-                self.name,
-                self.skipped,
+            said = (
+                'it starts in the middle of a group of pictures; packets before the first key '
+                f'frame, which are skipped: {self.skipped}.'
             )
+            self.told.append((said, 0))
         if self._cost:
             self._tell_cost('up to the next key frame')
         self._waits, self._began = False, True
 
     def _tell_cost(self, until: str) -> None:
         what = self._damage or 'some packets gave no whole picture.'
-        _LOG.warning('%s: %s Frames lost %s: %d.', self.name, what, until, self._cost)
+        self.told.append((f'{what} Frames lost {until}: {self._cost}.', self._cost))
         self._damage, self._cost = '', 0
-
-
-def video_frames(messages: Iterable[Message], name: str) -> Iterator[tuple[Message, np.ndarray]]:
-    """Decode the messages of a topic; yield each picture with the message of its packet.
-
-    Raises PdlError where not a single picture can be decoded.
-    """
-    decoder = VideoDecoder['Message'](name)
-    count = packets = 0
-    for message in messages:
-        packets += 1
-        try:
-            pictures = decoder.decode(deserialize(message), message)
-        except PdlError as error:
-            raise PdlError(f'{name}, packet {packets}: {error}') from None
-        count += len(pictures)
-        yield from pictures
-    pictures = decoder.flush()
-    count += len(pictures)
-    yield from pictures
-    if packets and not count:
-        raise PdlError(
-            f'{name} has {packets} packets of video, of which none can be decoded: there is no '
-            'whole key frame.'
-        )
 
 
 def _codec_of(message: Any) -> str:
@@ -259,20 +244,22 @@ def _units(data: bytes) -> Iterator[tuple[bytes, int]]:
         yield match[1], match.start(1)
 
 
-def _look_at(data: bytes, codec: str) -> tuple[bool, bool]:
+def _look_at(data: bytes, codec: str) -> tuple[bool, Start]:
     """Tell whether a packet has (part of) a picture, and whether decoding can begin with it."""
-    can_begin = False
+    start = Start.NONE
     for (head, follows), _ in _units(data):
         if codec == 'h264':
             kind = head & 31
-            can_begin |= kind == 6 and follows == _RECOVERY_POINT
+            if kind == 6 and follows == _RECOVERY_POINT:
+                start = Start.OPEN
             if 1 <= kind <= 5:
-                return True, can_begin or kind == 5
+                return True, Start.CLOSED if kind == 5 else start
         else:
             kind = head >> 1 & 63
             if kind < 32:
-                return True, 16 <= kind <= 23
-    return False, False
+                closed, can = kind in (19, 20), 16 <= kind <= 23
+                return True, Start.CLOSED if closed else Start.OPEN if can else Start.NONE
+    return False, Start.NONE
 
 
 def _failures() -> type[Exception]:

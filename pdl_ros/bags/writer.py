@@ -85,10 +85,14 @@ class McapFileWriter:
         """Add a metadata record, which players pass over."""
         self._writer.add_metadata(name, dict(content))
 
+    def flush(self) -> None:
+        """End the chunk, so that what follows it comes after its messages."""
+        self._writer.flush()
+
     def finish(self, name: str) -> FileSummary:
         """Write the index; the file, which stays open, is called `name` in its folder."""
         self.summary.name = name
-        self._writer.flush()  # before the record that describes it
+        self.flush()  # before the record that describes it
         self.add_note('rosbag2', metadata_of_file(self.summary))
         self._writer.finish()
         self._file.flush()

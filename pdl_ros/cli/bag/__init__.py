@@ -1,4 +1,4 @@
-"""`pdl_ros bag`: recordings, from ROS or without it. One file a command."""
+"""`pdl_ros bag`: recordings processed, scored, looked at and made, without ROS."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import typer
 
 from pdl_ros.cli.bag.info import info
 from pdl_ros.cli.bag.record import record
+from pdl_ros.cli.bag.run import run
 
-bag = typer.Typer(help='Look at, process, score and make recordings.', no_args_is_help=True)
+bag = typer.Typer(
+    help='Process, score and look at recordings (rosbag2 and ROS 1), without ROS.',
+    no_args_is_help=True,
+)
 bag.command()(info)
 bag.command()(record)
+bag.command()(run)
