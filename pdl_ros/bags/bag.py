@@ -58,7 +58,7 @@ class Bag:
             raise PdlError(refusals[0])
         for refusal in refusals:
             _LOG.warning('%s The other files are read.', refusal)
-        self._complete = not refusals
+        self._refusals = refusals
         self._reported: set[int] = set()
         self._report()
         self._merge()
@@ -88,7 +88,18 @@ class Bag:
     @property
     def is_whole(self) -> bool:
         """Whether nothing is known to be missing."""
-        return self._complete and not any(storage.damage for storage in self._storages)
+        return not self.damage
+
+    @property
+    def damage(self) -> list[str]:
+        """What is known to be missing, a sentence a file."""
+        damaged = [(f, s.damage) for f, s in self.files if s.damage]
+        return [*self._refusals, *(f'{file} {damage}.' for file, damage in damaged)]
+
+    @property
+    def files(self) -> list[tuple[Path, Storage]]:
+        """The files that are read, in order, and what is in each."""
+        return list(zip(self._files, self._storages, strict=True))
 
     def times(self, topics: Collection[Topic]) -> np.ndarray:
         """Return (N,) int64 log times of the messages of topics, nanoseconds, in order."""

@@ -47,7 +47,7 @@ def find_cameras(bag: Bag, wanted: Sequence[str] = ()) -> list[BagCamera]:
     given = dict(_named(text) for text in wanted)
     chosen = {_find(bag, images, topic): name for topic, name in given.items()}
     if not wanted:
-        chosen = {topic: '' for topic in images if not _is_result(topic)}
+        chosen = {topic: '' for topic in images if not is_result(topic)}
     if not chosen:
         raise PdlError(_no_images(bag))
     for name in chosen:
@@ -56,7 +56,7 @@ def find_cameras(bag: Bag, wanted: Sequence[str] = ()) -> list[BagCamera]:
             raise PdlError(f'{bag.path} has two types on {name} ({" and ".join(types)}).')
     names = _names(chosen)
     return [
-        BagCamera(names[topic], topic, tuple(images[topic]), *_beside(bag, topic))
+        BagCamera(names[topic], topic, tuple(images[topic]), *companions_of(bag, topic))
         for topic in sorted(chosen, key=lambda topic: names[topic])
     ]
 
@@ -83,7 +83,7 @@ def _find(bag: Bag, images: Iterable[str], name: str) -> str:
     raise PdlError(f'{bag.path} has no images on {which}; its image topics: {known}.')
 
 
-def _is_result(topic: str) -> bool:
+def is_result(topic: str) -> bool:
     """Tell whether images are not a camera's, by the names that everybody gives them."""
     words = set(topic.strip('/').lower().replace('_', '/').split('/'))
     return bool(words & {'depth', 'semantic', 'instance', 'panoptic', 'overlay', 'disparity'})
@@ -123,7 +123,7 @@ def _words(topic: str) -> tuple[str, ...]:
     return tuple(word if re.match('[A-Za-z]', word) else f'c{word}' for word in words)
 
 
-def _beside(bag: Bag, topic: str) -> tuple[tuple[Topic, ...], tuple[Topic, ...]]:
+def companions_of(bag: Bag, topic: str) -> tuple[tuple[Topic, ...], tuple[Topic, ...]]:
     """Return the camera_info and the depth images of a camera.
 
     Depth is that of the topic `depth` beside the images, as the node has it, or of the folder

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from pdl_ros.bags.bag_messages import like_ros2
+from pdl_ros.bags.bag_messages import BagMessages, like_ros2
 from pdl_ros.bags.messages import deserialize, is_readable
+from pdl_ros.bags.video import VIDEO_TYPES, Start, VideoDecoder
+from pdl_ros.errors import PdlError
 from pdl_ros.imaging.compressed import compressed_to_rgb
 from pdl_ros.imaging.raw import to_rgb
+from pdl_ros.messages.stamps import nanoseconds
 
 if TYPE_CHECKING:
     from pdl_ros.bags.bag import Message
@@ -19,12 +22,19 @@ if TYPE_CHECKING:
 
 class Picture(NamedTuple):
     """A picture out of a recording: (H, W, 3) uint8 RGB, which may lie in its message and is not
-    written to; its std_msgs/Header of ROS 2; and the log time of its message, nanoseconds.
+    written to; its std_msgs/Header of ROS 2; and its message.
     """
 
     rgb: np.ndarray
     header: Any
-    log_time: int
+    message: Message
+
+
+class Incident(NamedTuple):
+    """What is to be known of a topic, in a sentence, and how many pictures were lost by it."""
+
+    sentence: str
+    lost: int
 
 
 class Decoder(Protocol):
@@ -47,6 +57,9 @@ class Decoder(Protocol):
     def finish(self) -> Sequence[Picture]:
         """Return the pictures that were held back, after the last message."""
 
+    def incidents(self) -> Sequence[Incident]:
+        """Return what happened since this was asked last, apart from what was raised."""
+
 
 class PictureDecoder:
     """Decode messages that are a picture each."""
@@ -61,18 +74,63 @@ class PictureDecoder:
 
     def decode(self, message: Message) -> Sequence[Picture]:
         read = deserialize(message)
-        header = like_ros2(read.header) if message.topic.encoding == 'ros1' else read.header
-        return [Picture(self._to_pixels(read), header, message.log_time)]
+        return [Picture(self._to_pixels(read), _header(read, message), message)]
 
     def finish(self) -> Sequence[Picture]:
         return []
+
+    def incidents(self) -> Sequence[Incident]:
+        return []
+
+
+class PacketDecoder:
+    """Decode messages that are a packet of a video each."""
+
+    remembers = True
+
+    def __init__(self) -> None:
+        self._decoder: VideoDecoder[tuple[Any, Message]] = VideoDecoder()
+        self._open_starts = 0
+
+    def starts_at(self, message: Message) -> bool:
+        """Tell whether decoding can begin with a packet, asked from a place backwards.
+
+        After a key frame of an open group come pictures that need the group before: of such the
+        second one is the beginning.
+        """
+        try:
+            start = self._decoder.start_of(deserialize(message))
+        except PdlError:
+            return True
+        self._open_starts += start == Start.OPEN
+        return start == Start.CLOSED or self._open_starts > 1
+
+    def decode(self, message: Message) -> Sequence[Picture]:
+        read = deserialize(message)
+        done = self._decoder.decode(read, (_header(read, message), message))
+        return [Picture(rgb, header, of) for (header, of), rgb in done]
+
+    def finish(self) -> Sequence[Picture]:
+        return [Picture(rgb, header, of) for (header, of), rgb in self._decoder.flush()]
+
+    def incidents(self) -> Sequence[Incident]:
+        told, self._decoder.told = self._decoder.told, []
+        return [Incident(sentence, lost) for sentence, lost in told]
 
 
 DECODERS: dict[str, Callable[[], Decoder]] = {
     'sensor_msgs/msg/Image': lambda: PictureDecoder(to_rgb),
     'sensor_msgs/msg/CompressedImage': lambda: PictureDecoder(compressed_to_rgb),
+    **dict.fromkeys(VIDEO_TYPES, PacketDecoder),
 }
 """What makes the decoder of a topic, by the type of its messages."""
+
+
+def _header(read: Any, message: Message) -> Any:
+    """Return the header of a deserialized message; Foxglove's have its parts."""
+    if hasattr(read, 'header'):
+        return like_ros2(read.header) if message.topic.encoding == 'ros1' else read.header
+    return BagMessages().header(nanoseconds(read.timestamp), read.frame_id)
 
 
 def has_pictures(topic: Topic) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +20,8 @@ from pdl_ros.bags.plan import Plan
 from pdl_ros.errors import PdlError, printable
 from pdl_ros.messages.stamps import nanoseconds
 
+_HELD_BACK = 64  # messages of all cameras whose pictures are not there yet
+
 
 @dataclass(frozen=True)
 class BagFrame:
@@ -25,8 +29,8 @@ class BagFrame:
 
     rgb: (H, W, 3) uint8. header: a std_msgs/Header. message: the image as it was recorded. info,
     depth: its sensor_msgs/CameraInfo and depth Image, None where there is none. no_extras: why
-    something beside the image cannot be had, in sentences. decode_ms: what reading and decoding
-    took.
+    something beside the image cannot be had, and what else is to be known, in sentences.
+    decode_ms: what reading and decoding took.
     """
 
     part: int
@@ -75,6 +79,9 @@ class _FrameReader:
         self._infos = [
             Companions(plan.bag, camera.infos) if camera.infos else None for camera in plan.cameras
         ]
+        # Messages that pictures are held back of are few; of those, the ones not to be segmented.
+        self._passed_over: deque[Message] = deque(maxlen=_HELD_BACK)
+        self._notes: list[list[str]] = [[] for _ in plan.cameras]
         wanted = plan.settings.points != 'none'
         self._depths = [
             DepthCompanions(plan.bag, camera.depths, camera.parts)
@@ -126,13 +133,20 @@ class _FrameReader:
                 earlier.append(self._opened.read(place))
             except PdlError:
                 break
+            if not self._is_kept(place):
+                self._passed_over.append(earlier[-1])
             if decoder.starts_at(earlier[-1]):
                 break
         for message in reversed(earlier):
-            try:
+            with contextlib.suppress(PdlError):  # it was told in its own part
                 decoder.decode(message)
-            except PdlError:
-                continue  # it was told in its own part
+        decoder.incidents()
+
+    def _is_kept(self, position: int) -> bool:
+        plan = self._plan
+        place = int(np.searchsorted(plan.positions, position))
+        there = place < len(plan.positions) and plan.positions[place] == position
+        return bool(there and plan.kept[place])
 
     def _at(self, part: int, place: int, decoder: Decoder) -> Iterator[BagFrame | LostFrame]:
         plan, started = self._plan, time.perf_counter()
@@ -146,26 +160,41 @@ class _FrameReader:
                 topic = printable(plan.cameras[camera].topic)
                 yield LostFrame(part, camera, f'{topic}, image {number}: {error}')
             return
-        if plan.kept[place]:
-            for picture in pictures:
-                yield self._frame(part, camera, picture, message, started)
+        if not plan.kept[place]:
+            self._passed_over.append(message)
+        yield from self._pictures(part, camera, decoder, pictures, started)
 
-    def _last(self, part: int, camera: int, decoder: Decoder) -> Iterator[BagFrame]:
-        places = np.flatnonzero((self._plan.owners == camera) & self._plan.kept)
-        for picture in decoder.finish() if len(places) else ():
-            message = self._opened.read(int(self._plan.positions[places[-1]]))
-            yield self._frame(part, camera, picture, message, time.perf_counter())
+    def _last(self, part: int, camera: int, decoder: Decoder) -> Iterator[BagFrame | LostFrame]:
+        started = time.perf_counter()
+        yield from self._pictures(part, camera, decoder, decoder.finish(), started)
 
-    def _frame(
-        self, part: int, camera: int, picture: Picture, message: Message, started: float
-    ) -> BagFrame:
+    def _pictures(
+        self,
+        part: int,
+        camera: int,
+        decoder: Decoder,
+        pictures: Sequence[Picture],
+        started: float,
+    ) -> Iterator[BagFrame | LostFrame]:
+        """Yield frames of pictures, a decoder's incidents before them."""
+        topic = printable(self._plan.cameras[camera].topic)
+        for sentence, lost in decoder.incidents():
+            yield from itertools.repeat(LostFrame(part, camera, f'{topic}: {sentence}'), lost)
+            if not lost:
+                self._notes[camera].append(sentence)
+        for picture in pictures:
+            if not any(picture.message is message for message in self._passed_over):
+                yield self._frame(part, camera, picture, started)
+
+    def _frame(self, part: int, camera: int, picture: Picture, started: float) -> BagFrame:
         beside: dict[str, Any] = defaultdict(lambda: None)
-        wrong: list[str] = []
+        wrong, self._notes[camera] = self._notes[camera], []
+        log_time = picture.message.log_time
         for name, companions in (('info', self._infos[camera]), ('depth', self._depths[camera])):
             if companions is None:
                 continue
             try:
-                found = companions.nearest(nanoseconds(picture.header.stamp), picture.log_time)
+                found = companions.nearest(nanoseconds(picture.header.stamp), log_time)
                 beside[name] = found and found[1]
             except PdlError as error:
                 wrong.append(str(error))
@@ -175,8 +204,8 @@ class _FrameReader:
             camera,
             picture.rgb,
             picture.header,
-            picture.log_time,
-            message,
+            log_time,
+            picture.message,
             milliseconds,
             beside['info'],
             beside['depth'],

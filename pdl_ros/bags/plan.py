@@ -15,8 +15,9 @@ from pdl_ros import __version__
 from pdl_ros.bags.bag import Bag, Selection
 from pdl_ros.bags.cameras import BagCamera, find_cameras
 from pdl_ros.bags.decoders import DECODERS
+from pdl_ros.bags.reader import open_bag
 from pdl_ros.bags.run_settings import BagJob, RunSettings
-from pdl_ros.errors import PdlError, os_error_reason, require_package
+from pdl_ros.errors import PdlError
 
 _SINCE_1970 = 1e8  # seconds from which a time is none since the first image: three years
 _FEWEST, _PARTS = 256, 100  # images in a part; parts of a long recording
@@ -61,21 +62,6 @@ class Plan:
     def part_file(self, part: int) -> Path:
         """Return the file of a part, named as rosbag2 names those of a recording it splits."""
         return self.job.target / f'{self.job.target.name}_{part}.mcap'
-
-
-def open_bag(path: Path) -> Bag:
-    """Open a recording. Raises PdlError in one sentence where it cannot be read at all."""
-    for package in ('rosbags', 'mcap'):
-        require_package(package, 'bag')
-    if not path.exists():
-        raise PdlError(
-            f'{path} is not there; give a recording: a .mcap, .db3 or .bag, or a folder.'
-        )
-    try:
-        return Bag(path)
-    except OSError as error:
-        reason = os_error_reason(error)
-        raise PdlError(f'{path} cannot be read as a rosbag: {reason}.') from None
 
 
 def make_plan(job: BagJob) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pdl_ros.bags.decoders import DECODERS, Picture, has_pictures
+from pdl_ros.bags.decoders import DECODERS, Decoder, Picture, has_pictures
 from pdl_ros.bags.files import is_bag
-from pdl_ros.errors import PdlError, printable, require_package
+from pdl_ros.errors import PdlError, os_error_reason, printable, require_package
 
 if TYPE_CHECKING:
     from pdl_ros.bags.bag import Bag
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ['ImageTopic', 'is_bag', 'open_bag']
 
+_LOG = logging.getLogger('pdl_ros.bags')
 _RATE, _MAX_RATE = 10.0, 1000.0
 _CUT = '{} is damaged: it was cut off before the first image.'
 
@@ -52,27 +54,42 @@ class ImageTopic:
 
     def pictures(self) -> Iterator[Picture]:
         """Yield every image with its header and its log time."""
-        decoder = DECODERS[self.parts[0].type]()
+        decoder, count = DECODERS[self.parts[0].type](), 0
         for number, message in enumerate(self.bag.messages(self.parts), 1):
             try:
                 pictures = decoder.decode(message)
             except PdlError as error:
                 place = f'{self.bag.path}, {self.topic}, image {number}'
                 raise PdlError(f'{place}: {error}') from None
+            count += len(pictures)
+            self._tell(decoder)
             yield from pictures
-        yield from decoder.finish()
+        pictures = decoder.finish()
+        self._tell(decoder)
+        yield from pictures
+        if not count and not pictures:
+            raise PdlError(f'{self.bag.path}: no image of {self.topic} can be decoded.')
+
+    def _tell(self, decoder: Decoder) -> None:
+        for incident in decoder.incidents():
+            _LOG.warning('%s, %s: %s', self.bag.path, self.topic, incident.sentence)
 
 
 def open_bag(path: Path) -> Bag:
-    """Open a recording. Raises PdlError where nothing can be read, or the extra is missing."""
+    """Open a recording. Raises PdlError in one sentence where it cannot be read at all."""
     for package in ('rosbags', 'mcap'):
         require_package(package, 'bag')
     from pdl_ros.bags.bag import Bag
 
+    if not path.exists():
+        raise PdlError(
+            f'{path} is not there; give a recording: a .mcap, .db3 or .bag, or a folder.'
+        )
     try:
         return Bag(path)
     except OSError as error:
-        raise PdlError(f'{path} cannot be read as a rosbag: {error.strerror}.') from None
+        reason = os_error_reason(error)
+        raise PdlError(f'{path} cannot be read as a rosbag: {reason}.') from None
 
 
 def _rate(times: np.ndarray) -> float:

@@ -33,6 +33,7 @@ class SqliteStorage:
     """
 
     is_ros1 = False
+    format = 'sqlite3'
 
     def __init__(self, path: Path, scratch: Callable[[], Path]) -> None:
         self.path = _readable(path, scratch)

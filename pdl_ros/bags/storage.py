@@ -68,6 +68,10 @@ class Storage(Protocol):
     def is_ros1(self) -> bool: ...
 
     @property
+    def format(self) -> str:
+        """What it is, for a person, with how its blocks are compressed."""
+
+    @property
     def damage(self) -> str:
         """What is known to be missing, as the rest of a sentence; '' if nothing is."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pdl_ros
+from pdl_ros.bags.video_types import VIDEO_DEFINITIONS
 from pdl_ros.errors import PdlError, require_package
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def typestore(encoding: str = 'cdr') -> Typestore:
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     store = get_typestore(Stores[_STORES[encoding]])
-    if encoding == 'cdr':
-        for name, text in own_definitions().items():
-            store.register(get_types_from_msg(text, name))
+    own = own_definitions() if encoding == 'cdr' else {}
+    for name, text in {**own, **VIDEO_DEFINITIONS}.items():
+        store.register(get_types_from_msg(text, name))
     return store
 
 

@@ -77,6 +77,10 @@ class McapFileWriter:
         summary.counts[described] += 1
         summary.start, summary.end = min(summary.start, log_time), max(summary.end, log_time)
 
+    def end_chunk(self) -> None:
+        """Write the chunk that is under way as it is."""
+        self._writer.flush()
+
     def add_note(self, name: str, content: Mapping[str, str]) -> None:
         """Add a metadata record, which players pass over."""
         self._writer.add_metadata(name, dict(content))
@@ -165,6 +169,14 @@ class BagWriter:
                 self._finish()
                 self._open()
             self._writer.write(topic, log_time, data, publish_time)
+
+    def end_chunk(self) -> None:
+        """Hand all that is written to the system, whatever the size of its chunk: what a process
+        that is killed now leaves is whole up to here.
+        """
+        with disk_errors_in_words(self.folder):
+            self._writer.end_chunk()
+            self._file.flush()
 
     def flush(self) -> None:
         """Hand what is written, in whole chunks, to the system."""

@@ -79,8 +79,9 @@ def _bag(path: Path, topic: str = '') -> Source:
     images = ImageTopic.open(path, topic)
 
     def recorded() -> Iterator[RecordedFrame]:
-        for rgb, header, log_time in images.pictures():
-            yield RecordedFrame(rgb, nanoseconds(header.stamp), str(header.frame_id), log_time)
+        for rgb, header, message in images.pictures():
+            stamp, frame_id = nanoseconds(header.stamp), str(header.frame_id)
+            yield RecordedFrame(rgb, stamp, frame_id, message.log_time)
 
     return Source(images.topic, images.rate, images.count, lambda: iter(images), recorded)
 

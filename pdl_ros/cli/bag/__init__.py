@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from pdl_ros.cli.bag.info import info
+from pdl_ros.cli.bag.record import record
 from pdl_ros.cli.bag.run import run
 from pdl_ros.cli.bag.score import score
 
@@ -11,5 +13,7 @@ bag = typer.Typer(
     help='Process, score and look at recordings (rosbag2 and ROS 1), without ROS.',
     no_args_is_help=True,
 )
+bag.command()(info)
+bag.command()(record)
 bag.command()(run)
 bag.command()(score)
