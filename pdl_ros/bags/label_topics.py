@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pdl_ros.bags.messages import deserialize, is_readable
-from pdl_ros.bags.stamped import StampedTopic
+from pdl_ros.bags.stamped import StampedTopic, open_stamped
 from pdl_ros.errors import PdlError, printable
 from pdl_ros.imaging.label_images import compressed_to_labels, to_labels
 from pdl_ros.labels.messages import label_set_of
@@ -47,17 +47,19 @@ class LabelTopics:
         """Find the panoptic images of a name, or the only ones, and what belongs to them."""
         by_name = _by_name(bag)
         name = _choose(bag, by_name, topic)
-        panoptic = StampedTopic.open(bag, by_name[name])
-        semantic = instances = None
         beside = _beside(name, 'semantic/image')[0]
-        parts = by_name.get(f'{beside}{_PACKED}') or by_name.get(beside)
-        if parts and parts[0].type in _DECODERS:
-            semantic = StampedTopic.open(bag, parts)
-        parts = by_name.get(_beside(name, 'instances')[0])
-        if parts and parts[0].type == INSTANCES:
-            instances = StampedTopic.open(bag, parts)
+        semantic = by_name.get(f'{beside}{_PACKED}') or by_name.get(beside) or []
+        instances = by_name.get(_beside(name, 'instances')[0]) or []
+        parts = [
+            by_name[name],
+            semantic if semantic and semantic[0].type in _DECODERS else [],
+            instances if instances and instances[0].type == INSTANCES else [],
+        ]
+        found = iter(open_stamped(bag, *(part for part in parts if part)))
+        topics = [next(found) if part else None for part in parts]
+        assert topics[0] is not None
         labels = _label_set(bag, by_name, _beside(name, 'label_info'))
-        return cls(panoptic, semantic, instances, labels)
+        return cls(topics[0], topics[1], topics[2], labels)
 
     @classmethod
     def open_truth(cls, bag: Bag, topic: str = '') -> LabelTopics:
@@ -65,7 +67,7 @@ class LabelTopics:
         by_name = _by_name(bag)
         name = _choose(bag, by_name, topic)
         labels = _label_set(bag, by_name, _beside(name, 'label_info'))
-        return cls(StampedTopic.open(bag, by_name[name]), None, None, labels)
+        return cls(open_stamped(bag, by_name[name])[0], None, None, labels)
 
 
 def decode_labels(message: Message) -> np.ndarray:

@@ -23,32 +23,45 @@ _LONGEST = 1000  # bytes of a frame_id that are shown
 class StampedTopic:
     """The messages of one topic of a bag, by the stamps of their headers.
 
-    stamps: (N,) int64 nanoseconds, in the order of the log times.
+    stamps: (N,) int64 nanoseconds, in the order of the log times. places: (N,) where each is in the
+    selection, which other topics of the bag may share.
     """
 
     name: str
     selection: Selection
+    places: np.ndarray
     stamps: np.ndarray
-
-    @classmethod
-    def open(cls, bag: Bag, parts: Sequence[Topic]) -> StampedTopic:
-        """Read the stamps of all messages. Raises PdlError where one has no whole header."""
-        selection, name = bag.select(parts), parts[0].name
-        stamps = np.zeros(len(selection.times), np.int64)
-        with selection.open() as opened:
-            for number in range(len(stamps)):
-                try:
-                    stamps[number] = header_of(opened.read(number))[0]
-                except PdlError as error:
-                    where = f'{bag.path}, {name}, message {number + 1}'
-                    raise PdlError(f'{where}: {error}') from None
-        return cls(name, selection, stamps)
 
     def messages(self, numbers: Sequence[int] | np.ndarray) -> Iterator[Message]:
         """Yield messages by their places in `stamps`, each read when it is due."""
         with self.selection.open() as opened:
             for number in numbers:
-                yield opened.read(int(number))
+                yield opened.read(int(self.places[number]))
+
+
+def open_stamped(bag: Bag, *topics: Sequence[Topic]) -> list[StampedTopic]:
+    """Read the stamps of all messages of topics, each in its parts; the bag is read once.
+
+    Raises PdlError where a message has no whole header.
+    """
+    selection = bag.select([part for parts in topics for part in parts])
+    numbers = {part.name: number for number, parts in enumerate(topics) for part in parts}
+    stamps = np.zeros(len(selection.times), np.int64)
+    owners = np.zeros(len(stamps), np.int64)
+    with selection.open() as opened:
+        for place in range(len(stamps)):
+            message = opened.read(place)
+            owners[place] = numbers[message.topic.name]
+            try:
+                stamps[place] = header_of(message)[0]
+            except PdlError as error:
+                where = f'{bag.path}, {message.topic.name}'
+                raise PdlError(f'{where}, logged at {message.log_time}: {error}') from None
+    found = [np.flatnonzero(owners == number) for number in range(len(topics))]
+    return [
+        StampedTopic(parts[0].name, selection, places, stamps[places])
+        for parts, places in zip(topics, found, strict=True)
+    ]
 
 
 def header_of(message: Message) -> tuple[int, str]:

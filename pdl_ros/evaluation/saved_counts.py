@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pdl_ros.errors import PdlError
-from pdl_ros.evaluation.cityscapes_ap import THRESHOLDS, CityscapesAP, Instances
+from pdl_ros.evaluation.cityscapes_ap import THRESHOLDS, CityscapesAP, Instances, join
 from pdl_ros.evaluation.coco_ap import CocoAP
 from pdl_ros.evaluation.metrics import PanopticEvaluator
 from pdl_ros.labels import LabelSet
@@ -99,11 +99,14 @@ def _classes(data: Any, label_set: LabelSet) -> Sequence[Any]:
 
 def _save_instances(images: list[Instances]) -> dict[str, Any]:
     """Return the instances of a class: AP sorts them all, so which image each was in is nothing."""
+    if not images:
+        return {'labelled': 0, 'scores': [], 'outcomes': ''}
+    together = join(images)
     return {
-        'labelled': sum(i.labelled for i in images),
-        'scores': [score for i in images for score in i.scores.tolist()],
+        'labelled': together.labelled,
+        'scores': together.scores.tolist(),
         'outcomes': ' '.join(
-            ''.join(_OUTCOMES[o] for o in row) for i in images for row in i.outcomes.tolist()
+            ''.join(_OUTCOMES[o] for o in row) for row in together.outcomes.tolist()
         ),
     }
 

@@ -124,18 +124,23 @@ class BagFrames:
 
     def load(self, numbers: Numbers) -> Iterator[Callable[[], Labels]]:
         """Read messages in order; each is decoded when it is called for."""
-        rows = self._kept[np.asarray(numbers, np.int64)]
         topics = self._topics
-        streams = [
-            part.messages(self._places[name][rows]) if part is not None else None
-            for name, part in (
-                ('panoptic', topics.panoptic),
-                ('semantic', topics.semantic),
-                ('instances', topics.instances),
-            )
-        ]
-        for _ in rows:
-            yield _decoder(*(next(s) if s is not None else None for s in streams))
+        parts = (
+            (topics.panoptic, self._places['panoptic']),
+            (topics.semantic, self._places.get('semantic')),
+            (topics.instances, self._places.get('instances')),
+        )
+        # One reader of all: messages of a frame lie in one chunk, which is unpacked once.
+        with topics.panoptic.selection.open() as opened:
+            for row in self._kept[np.asarray(numbers, np.int64)].tolist():
+                yield _decoder(
+                    *(
+                        None
+                        if topic is None or places is None
+                        else opened.read(int(topic.places[places[row]]))
+                        for topic, places in parts
+                    )
+                )
 
 
 def find_stamps(wanted: np.ndarray, stamps: np.ndarray) -> np.ndarray:

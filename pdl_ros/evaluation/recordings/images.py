@@ -25,10 +25,10 @@ class ImageFrames:
     """The pictures of a topic. stamps: (N,) int64 nanoseconds."""
 
     def __init__(self, bag: Bag, camera: BagCamera) -> None:
-        from pdl_ros.bags.stamped import StampedTopic
+        from pdl_ros.bags.stamped import open_stamped
 
         self.where, self._type = f'{bag.path}:{camera.topic}', camera.parts[0].type
-        self._topic = StampedTopic.open(bag, camera.parts)
+        (self._topic,) = open_stamped(bag, camera.parts)
         self.stamps = self._topic.stamps
 
     def load(self, numbers: Numbers) -> Iterator[LoadPicture]:
