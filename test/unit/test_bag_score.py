@@ -181,6 +181,44 @@ def test_a_prediction_that_flips_between_frames_flickers_more(street, tmp_path):
     assert wild > 0.3 > calm
 
 
+@pytest.mark.parametrize('bframes', [0, 2])
+def test_pictures_may_be_a_video_whose_packets_are_not_in_the_order_of_time(tmp_path, bframes):
+    pytest.importorskip('av')
+    from .video_recordings import encode, number_of, record_video
+
+    packets = encode('h264', 12, bframes)
+    images = open_images(f'{record_video(tmp_path / "drive.mcap", packets)}:/video')
+    by_time = np.argsort(images.stamps)
+    assert (by_time.tolist() != list(range(12))) == bool(bframes)
+    loaded = [load() for load in images.load(by_time[3:])]
+    assert [number_of(rgb) for rgb in loaded if rgb is not None] == list(range(3, 12))
+
+    cut = record_video(tmp_path / 'cut.mcap', packets[2:])  # until the next key frame
+    images = open_images(f'{cut}:/video')
+    loaded = [load() for load in images.load(np.argsort(images.stamps))]
+    assert [rgb is None for rgb in loaded] == [True] * 3 + [False] * 7
+
+
+def test_frames_are_followed_in_the_order_of_their_stamps_whenever_they_were_recorded(
+    street, tmp_path
+):
+    turned = write_results(
+        tmp_path / 'out',
+        street.labels,
+        street.results[::-1],
+        stamps(COUNT)[::-1],
+        tracks=street.tracks[::-1],
+        times_of_log=stamps(COUNT),
+    )
+    images = find_pictures([street.truth])
+    one, other = (
+        BagScores([score(bag, street.truth, images, identities=True)])
+        for bag in (turned, street.found)
+    )
+    assert one.stability() == other.stability()
+    assert every_digit(one.compute()) == every_digit(other.compute())
+
+
 def test_the_worst_frames_are_a_second_apart_and_have_their_pictures(street, tmp_path):
     times = [START + n * 400_000_000 for n in range(COUNT)]
     out = write_results(tmp_path / 'out', street.labels, street.results, times)

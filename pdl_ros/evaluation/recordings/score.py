@@ -178,16 +178,20 @@ def _jobs(
     images: ImageFrames | None,
     matching: Association,
 ) -> Iterator[_Job]:
-    """Read frame by frame: with pictures all of them, without those that have a truth."""
+    """Read frame by frame, in the order of the stamps, in which things move and videos play: with
+    pictures all frames, without those that have a truth.
+    """
     partner = np.full(len(predictions.stamps), -1)
     partner[matching.pairs[:, 0]] = matching.pairs[:, 1]
-    numbers = matching.pairs[:, 0] if images is None else np.arange(len(partner))
+    numbers = np.argsort(predictions.stamps, kind='stable')
+    if images is None:
+        numbers = numbers[partner[numbers] >= 0]
     labels, truths = predictions.load(numbers), truth.load(partner[numbers][partner[numbers] >= 0])
     of_picture = np.full(len(partner), -1)
     pictures: Iterator[LoadPicture] = iter(())
     if images is not None:
         of_picture = find_stamps(predictions.stamps, images.stamps)
-        pictures = images.load(of_picture[of_picture >= 0])
+        pictures = images.load(of_picture[numbers][of_picture[numbers] >= 0])
     for number in numbers.tolist():
         yield _Job(
             int(predictions.stamps[number]),
