@@ -267,6 +267,37 @@ def test_truth_may_be_a_topic_of_the_same_bag_and_is_not_taken_for_the_predictio
     )
 
 
+def test_of_several_cameras_one_is_named_and_its_own_things_are_taken(street, tmp_path):
+    from pdl_ros.bags.reader import open_bag
+    from pdl_ros.bags.writer import BagWriter
+
+    with BagWriter(tmp_path / 'two') as writer:
+        for camera, results in (('front', street.results), ('left', street.results[::-1])):
+            folder = write_results(
+                tmp_path / camera,
+                street.labels,
+                results,
+                stamps(COUNT),
+                ['label_info'],
+                node=f'{NODE}/{camera}',
+            )
+            bag = open_bag(folder)
+            numbers = {t.name: writer.add_topic(t.name, t.type) for t in bag.topics}
+            for message in bag.messages(bag.topics):
+                writer.write(numbers[message.topic.name], message.log_time, message.data)
+        info = writer.add_topic(f'{NODE}/label_info', 'pdl_ros/msg/LabelInfo')
+        (topic,) = (t for t in open_bag(street.found).topics if t.name.endswith('label_info'))
+        message = next(open_bag(street.found).messages([topic]))
+        writer.write(info, message.log_time, message.data)
+    with pytest.raises(PdlError, match=f'several label images.*{NODE}/left/panoptic/image'):
+        frames.open_predictions(tmp_path / 'two')
+    front = frames.open_predictions(tmp_path / 'two', f'{NODE}/front/panoptic/image')
+    assert front.label_set == street.labels
+    found = score_recording(front, frames.open_truth(street.truth), street.labels, quiet=True)
+    wanted = evaluated(street.samples, street.results, street.labels)
+    assert every_digit(BagScores([found]).compute()) == wanted
+
+
 def test_frames_without_their_things_are_left_out_and_that_is_said(street, tmp_path):
     from pdl_ros.bags.reader import open_bag
     from pdl_ros.bags.writer import BagWriter

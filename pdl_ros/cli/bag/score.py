@@ -77,6 +77,10 @@ def score(
     Exit status: 0 all is well, 1 a score is below what was asked for or a recording is damaged, 2
     nothing could be scored.
     """
+    require(
+        math.isfinite(tolerance) and math.isfinite(window),
+        '--tolerance and --window are milliseconds and seconds; give finite numbers.',
+    )
     asked = None if labels is None else LabelSet.load(labels)
     jobs = _jobs(predictions, truth or [])
     if report is not None:
@@ -89,11 +93,19 @@ def score(
 
     settings = ScoreSettings(round(tolerance * 1e6), ap, window, identities)
     recordings: list[RecordingScore] = []
+    failures: list[str] = []
     for place, true in jobs:
-        if true is None:
-            recordings += read_scores(place)
-        else:
-            recordings.append(_score(place, true, topic, truth_topic, images, asked, settings))
+        try:
+            if true is None:
+                recordings += read_scores(place)
+            else:
+                recordings.append(_score(place, true, topic, truth_topic, images, asked, settings))
+        except PdlError as error:  # one recording of a fleet costs itself
+            if len(jobs) == 1:
+                raise
+            failures.append(f'{place} is not among the scores: {error}')
+    if not recordings:
+        raise PdlError(f'None of the {len(jobs)} could be scored; the first: {failures[0]}')
     scores = BagScores(recordings)
     total = scores.compute()
     print_scores(scores, total)
@@ -109,7 +121,7 @@ def score(
         'IDF1': min_idf1,
         'share of matched frames': min_matched,
     }
-    failures = _failures(scores, total, limits, max_flicker)
+    failures += _failures(scores, total, limits, max_flicker)
     if not scores.is_whole:
         failures.append('A recording is damaged, and what could be read of it was scored.')
     if failures:
