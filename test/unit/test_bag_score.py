@@ -18,9 +18,10 @@ from pdl_ros.errors import PdlError
 from pdl_ros.evaluation import PanopticEvaluator
 from pdl_ros.evaluation.recordings import frames
 from pdl_ros.evaluation.recordings.images import find_pictures, open_images
+from pdl_ros.evaluation.recordings.label_sets import choose_label_set
 from pdl_ros.evaluation.recordings.result import BagScores, RecordingScore
 from pdl_ros.evaluation.recordings.saved_scores import read_scores, to_dict, write_scores
-from pdl_ros.evaluation.recordings.score import ScoreSettings, choose_label_set, score_recording
+from pdl_ros.evaluation.recordings.score import ScoreSettings, score_recording
 from pdl_ros.evaluation.run import count_result
 from pdl_ros.fusion import PanopticResult
 from pdl_ros.labels import LabelSet
@@ -244,6 +245,14 @@ def _truth_folder(folder: Path, street: Street, times, name='{}.png') -> Path:
 def test_truth_may_be_label_pngs_that_are_named_by_their_stamps(street, tmp_path, name):
     truth = _truth_folder(tmp_path / 'truth', street, stamps(COUNT), name)
     (truth / 'notes.txt').write_text('not a label image')
+    total = BagScores([score(street.found, truth)]).compute()
+    assert every_digit(total) == evaluated(street.samples, street.results, street.labels)
+
+
+def test_truth_may_be_label_pngs_of_any_name_that_a_table_of_stamps_lists(street, tmp_path):
+    truth = _truth_folder(tmp_path / 'truth', street, range(COUNT), 'left {0}.png')
+    rows = (f'{stamp},left {n}.png\n' for n, stamp in enumerate(stamps(COUNT)))
+    (truth / 'stamps.csv').write_text('stamp,file\n' + ''.join(rows))
     total = BagScores([score(street.found, truth)]).compute()
     assert every_digit(total) == evaluated(street.samples, street.results, street.labels)
 

@@ -154,7 +154,8 @@ def _score(
 ) -> RecordingScore:
     from pdl_ros.evaluation.recordings import frames
     from pdl_ros.evaluation.recordings.images import find_pictures, open_images
-    from pdl_ros.evaluation.recordings.score import choose_label_set, score_recording
+    from pdl_ros.evaluation.recordings.label_sets import choose_label_set
+    from pdl_ros.evaluation.recordings.score import score_recording
 
     found = frames.open_predictions(place, topic)
     if place.resolve() == true.resolve():
