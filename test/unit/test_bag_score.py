@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -137,6 +138,13 @@ def test_recordings_merge_from_bags_or_files_to_what_one_bag_would_have(street, 
     assert every_digit(BagScores(read).compute()) == whole
     assert to_dict(BagScores(list(reversed(read)))) == to_dict(BagScores(parts))
     assert BagScores(parts).matching == (8, 8, 16)
+
+
+def test_a_score_can_be_made_in_another_process_and_sent_back(street):
+    found = score(street.found, street.truth, find_pictures([street.truth]), identities=True)
+    sent = pickle.loads(pickle.dumps(found))
+    assert to_dict(BagScores([sent])) == to_dict(BagScores([found]))
+    assert sent.worst[0].pictures.keys() == {'picture', 'truth', 'prediction'}
 
 
 def test_identities_and_flicker_are_counted_where_there_is_something_to_count_by(street):
