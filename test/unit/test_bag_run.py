@@ -196,7 +196,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(two, tmp_path):
     assert not (out / 'metadata.yaml').exists(), 'it was through before it was killed'
     before = {file.name: file.stat().st_mtime_ns for file in out.glob('*.mcap')}
     done = command(two, '-o', out, *words)
-    assert (done.returncode, 'were there already' in done.stdout) == (0, True), done.stdout
+    assert (done.returncode, 'were there already:' in done.stdout) == (0, True), done.stdout
     for name, changed in before.items():
         assert (out / name).stat().st_mtime_ns == changed
     files = sorted(path.name for path in (tmp_path / 'whole' / 'out').iterdir())
@@ -272,6 +272,28 @@ def test_a_disk_that_is_full_keeps_what_is_whole_and_the_run_goes_on(
     monkeypatch.undo()
     report = run(bag, tmp_path / 'out', segmenter, part_frames=3)
     assert (report.frames, report.made, report.exit_status) == (8, 5, 0)
+
+
+def test_a_disk_that_is_small_ends_a_run_in_words_and_more_room_lets_it_go_on(bag, tmp_path):
+    """Compressed labels of a file take some 30 kB, and a file system of pages 4 kB at least."""
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip('needs root')
+    try:
+        words = (bag, '-o', disk / 'out', '--part-frames', '2', '--copy-inputs')
+        done = command(*words)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert 'cannot be written: No space left on device; make room' in done.stdout
+        kept = len(read_all(disk / 'out')[f'{NODE}/instances'])
+        assert 2 <= kept < 8 and f'{kept} of 8 images' in done.stdout
+        subprocess.run(['mount', '-o', 'remount,size=10m', str(disk)], check=True)
+        done = command(*words)
+        assert (done.returncode, f'already: {kept}' in done.stdout) == (0, True), done.stdout
+        assert len(read_all(disk / 'out')[f'{NODE}/instances']) == 8
+    finally:
+        subprocess.run(['umount', str(disk)], check=True)
 
 
 def test_two_processes_do_not_write_one_result(bag, tmp_path, segmenter):

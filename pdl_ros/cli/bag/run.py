@@ -19,6 +19,7 @@ from pdl_ros.cli.options import (
 )
 from pdl_ros.errors import PdlError, require
 from pdl_ros.runtime import precompile
+from pdl_ros.runtime.memory import share_one_heap
 
 if TYPE_CHECKING:
     from pdl_ros.bags.run import BagReport
@@ -102,6 +103,7 @@ def _one(source: Path, out: Path, settings: RunSettings) -> int:
     import_torch()
     from pdl_ros.bags.run import run_bag
 
+    share_one_heap()
     with shown_progress(source.name) as progress:
         report = run_bag(job, progress)
     print_report(report)
@@ -111,8 +113,8 @@ def _one(source: Path, out: Path, settings: RunSettings) -> int:
 def print_report(report: BagReport) -> None:
     """Say what became of a recording."""
     print(f'{report.frames} of {report.total} images of {report.source} are in {report.target}/')
-    if 0 < report.made < report.frames:
-        print(f'  {report.frames - report.made} of them were there already')
+    if report.made < report.frames:
+        print(f'  of them were there already: {report.frames - report.made}')
     for note in report.notes:
         print(f'  {note}')
     if report.lost:
