@@ -6,6 +6,7 @@ import typer
 
 from pdl_ros.cli.bag.info import info
 from pdl_ros.cli.bag.record import record
+from pdl_ros.cli.bag.repair import repair
 from pdl_ros.cli.bag.run import run
 
 bag = typer.Typer(
@@ -14,4 +15,5 @@ bag = typer.Typer(
 )
 bag.command()(info)
 bag.command()(record)
+bag.command()(repair)
 bag.command()(run)
