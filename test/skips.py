@@ -31,6 +31,7 @@ MACHINE = (
     'needs an x86_64 processor',
     'needs /dev/full',
     'needs pdl_ros[tensorboard]',  # large, and nothing else needs it
+    'needs chromium',  # only to look at pages as their readers do
     'needs a machine without ',  # a package that is optional, and is installed
     "needs ROS 2's own cv_bridge",
     'starts the interpreted process, which this is',

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pdl_ros.bags.decoders import DECODERS, Decoder, has_pictures
+from pdl_ros.bags.decoders import DECODERS, Decoder, Picture, has_pictures
 from pdl_ros.bags.files import is_bag
 from pdl_ros.errors import PdlError, os_error_reason, printable, require_package
 
@@ -50,6 +50,10 @@ class ImageTopic:
         return cls(bag, parts, len(times), _rate(times))
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        return (picture.rgb for picture in self.pictures())
+
+    def pictures(self) -> Iterator[Picture]:
+        """Yield every image with its header and its log time."""
         decoder, count = DECODERS[self.parts[0].type](), 0
         for number, message in enumerate(self.bag.messages(self.parts), 1):
             try:
@@ -59,10 +63,10 @@ class ImageTopic:
                 raise PdlError(f'{place}: {error}') from None
             count += len(pictures)
             self._tell(decoder)
-            yield from (picture.rgb for picture in pictures)
+            yield from pictures
         pictures = decoder.finish()
         self._tell(decoder)
-        yield from (picture.rgb for picture in pictures)
+        yield from pictures
         if not count and not pictures:
             raise PdlError(f'{self.bag.path}: no image of {self.topic} can be decoded.')
 

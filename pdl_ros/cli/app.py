@@ -34,10 +34,9 @@ app = typer.Typer(
 )
 for command in (demo, infer, train, evaluate, doctor):
     app.command()(command)
+app.add_typer(bag, name='bag')
 app.add_typer(data, name='data')
-app.add_typer(bag, name='bag')
 app.add_typer(checkpoint, name='checkpoint')
-app.add_typer(bag, name='bag')
 app.add_typer(bench, name='bench')
 app.add_typer(export, name='export')
 

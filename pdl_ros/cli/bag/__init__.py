@@ -8,6 +8,7 @@ from pdl_ros.cli.bag.info import info
 from pdl_ros.cli.bag.record import record
 from pdl_ros.cli.bag.repair import repair
 from pdl_ros.cli.bag.run import run
+from pdl_ros.cli.bag.score import score
 
 bag = typer.Typer(
     help='Process, score and look at recordings (rosbag2 and ROS 1), without ROS.',
@@ -17,3 +18,4 @@ bag.command()(info)
 bag.command()(record)
 bag.command()(repair)
 bag.command()(run)
+bag.command()(score)
