@@ -151,10 +151,7 @@ def _panels(
 ) -> np.ndarray:
     """Return image, overlay and instances beside each other, of an even size."""
     height, width = rgb.shape[:2]
-    if panoptic.shape != (height, width):  # results at the network's size
-        panoptic = cv2.resize(
-            panoptic.astype(np.int32), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
-        )
+    panoptic = visualization.labels_at_size(panoptic, (height, width))
     pictures = (
         rgb,
         visualization.overlay(rgb, panoptic, label_set, settings.alpha),
