@@ -146,6 +146,16 @@ def to_width(image: np.ndarray, width: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=method)
 
 
+def labels_at_size(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a label map at the (height, width) of its image, if it has another size."""
+    if labels.shape == size:
+        return labels
+    height, width = size
+    return cv2.resize(
+        labels.astype(np.int32), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
+    )
+
+
 def _in_strips(task: Callable[[int, int], None], rows: int) -> None:
     """Call task(start, stop) for strips of rows, on all cores."""
     parallel_for(

@@ -35,7 +35,8 @@ _TRIED = 300  # packets of a video until its first picture
 class TopicContents:
     """A topic. rate: messages a second, 0 for fewer than two. width, height, format: of the first
     picture, 0 and '' where it is none. use: what it is for `bag run`: `image`, `depth`,
-    `camera_info`, `result`, or ''; why_not: a sentence where a topic of pictures has none.
+    `camera_info`, `labels`,
+    `result`, or ''; why_not: a sentence where a topic of pictures has none.
     points: of an image, the depth topic with which labelled points can be made;
     no_points_without: what is missing for them.
     """
@@ -114,8 +115,9 @@ def _look(bag: Bag, topic: Topic, times: np.ndarray) -> TopicContents:
         is_ours = topic.type.startswith('pdl_ros/')
         return TopicContents(**about, use='result' if is_ours else '')
     found = {**about, **_first_picture(bag, topic)}
-    if found.get('use') != 'depth' and is_result(topic.name):
-        found['use'] = 'result'
+    is_depth = found.get('use') == 'depth' and 'depth' in topic.name.lower()
+    if found.get('use') and is_result(topic.name) and not is_depth:
+        found['use'] = 'labels'
     return TopicContents(**found)
 
 

@@ -60,6 +60,9 @@ class Decoder(Protocol):
     def incidents(self) -> Sequence[Incident]:
         """Return what happened since this was asked last, apart from what was raised."""
 
+    def forget(self) -> None:
+        """Tell no incident of the messages until now: it was told where they were decoded first."""
+
 
 class PictureDecoder:
     """Decode messages that are a picture each."""
@@ -81,6 +84,9 @@ class PictureDecoder:
 
     def incidents(self) -> Sequence[Incident]:
         return []
+
+    def forget(self) -> None:
+        pass
 
 
 class PacketDecoder:
@@ -116,6 +122,9 @@ class PacketDecoder:
     def incidents(self) -> Sequence[Incident]:
         told, self._decoder.told = self._decoder.told, []
         return [Incident(sentence, lost) for sentence, lost in told]
+
+    def forget(self) -> None:
+        self._decoder.forget()
 
 
 DECODERS: dict[str, Callable[[], Decoder]] = {

@@ -140,7 +140,7 @@ class _FrameReader:
         for message in reversed(earlier):
             with contextlib.suppress(PdlError):  # it was told in its own part
                 decoder.decode(message)
-        decoder.incidents()
+        decoder.forget()
 
     def _is_kept(self, position: int) -> bool:
         plan = self._plan

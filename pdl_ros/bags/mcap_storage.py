@@ -106,8 +106,11 @@ class McapStorage:
             OTHER_NAMES.get(name, name) if encoding == 'cdr' else name,
             encoding,
             schema.encoding if schema else '',
-            schema.data.decode(errors='replace') if schema else '',
+            schema.data.decode(errors='surrogateescape') if schema else '',
             self._counts.get(channel.id, 0),
+            schema.name if schema else '',
+            channel.metadata.get('offered_qos_profiles', ''),
+            channel.metadata.get('topic_type_hash', ''),
         )
 
     def _read_profile(self, file: BinaryIO) -> str:

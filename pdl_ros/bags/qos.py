@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import yaml
+
 _ENDLESS = {'sec': 9223372036, 'nsec': 854775807}
 
 
@@ -36,6 +38,34 @@ class OfferedQos(NamedTuple):
 
 RELIABLE = OfferedQos()
 """The QoS of the node's outputs."""
+
+# As numbers until Humble: those of rmw_qos_*_policy_t.
+_WORDS = {
+    'reliability': {1: 'reliable', 2: 'best_effort'},
+    'durability': {1: 'transient_local', 2: 'volatile'},
+    'history': {1: 'keep_last', 2: 'keep_all', 3: 'unknown'},
+}
+_LONGEST = 1 << 20
+
+
+def parse_qos(text: str) -> tuple[OfferedQos, ...]:
+    """Read QoS as a recording of any version has them; none where they cannot be read."""
+    try:
+        profiles = yaml.safe_load(text[:_LONGEST]) or []
+        return tuple(_parse(profile) for profile in profiles)
+    except (yaml.YAMLError, LookupError, TypeError, ValueError, RecursionError):
+        return ()
+
+
+def _parse(profile: Any) -> OfferedQos:
+    words = {}
+    for name, known in _WORDS.items():
+        value = known.get(profile[name], profile[name])
+        if value not in known.values():
+            raise ValueError(f'{name} is {value!r}')
+        words[name] = value
+    return OfferedQos(depth=int(profile['depth']), **words)
+
 
 LATCHED = OfferedQos(durability='transient_local', depth=1)
 """Who subscribes later has the last message as well, as with ~/label_info."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pdl_ros.bags.cameras import is_result
 from pdl_ros.bags.decoders import DECODERS, Decoder, Picture, has_pictures
 from pdl_ros.bags.files import is_bag
 from pdl_ros.errors import PdlError, os_error_reason, printable, require_package
@@ -106,7 +107,8 @@ def _find(bag: Bag, name: str) -> list[Topic]:
     for topic in bag.topics:
         if has_pictures(topic):
             images.setdefault(topic.name, []).append(topic)
-    name = _choose(bag, images, name)
+    cameras = {topic: parts for topic, parts in images.items() if not is_result(topic)}
+    name = _choose(bag, images if name else cameras or images, name)
     parts = [part for part in images[name] if part.count]
     if not parts:
         raise PdlError(

@@ -72,7 +72,15 @@ class VideoDecoder(Generic[Tag]):
         self._waits, self._began = True, False
         self._damage, self._cost = '', 0
         self._numbers = FrameNumbers()
+        self._forgotten = 0
+        self._leading = range(0)  # packets of pictures that may need what came before the start
         self._pending: dict[int, Tag] = {}
+
+    def forget(self) -> None:
+        """Say nothing of what has happened: it was told by whoever decoded it first."""
+        self.told.clear()
+        self._cost = 0
+        self._forgotten = self._packets
 
     def start_of(self, message: Any) -> Start:
         """Tell whether decoding can begin with a message. Raises PdlError for another codec."""
@@ -95,7 +103,7 @@ class VideoDecoder(Generic[Tag]):
             if not is_key:
                 self._skip()
                 return done
-            self._start()
+            self._start(start)
         if has_picture:
             self._pending[self._packets] = tag
         try:
@@ -111,11 +119,7 @@ class VideoDecoder(Generic[Tag]):
         done = self._drain()
         if self._cost:
             self._tell_cost('up to the end')
-        if self._pending:
-            self.lost += len(self._pending)
-            said = f'{len(self._pending)} packets gave no picture.'
-            self.told.append((said, len(self._pending)))
-            self._pending.clear()
+        self._give_up(0)
         if not self._began and self.skipped:
             said = f'there is no key frame in {self.skipped} packets of video.'
             self.told.append((said, self.skipped))
@@ -154,10 +158,23 @@ class VideoDecoder(Generic[Tag]):
                 self._add_loss()
                 continue
             pictures.append((tag, frame.to_ndarray(format='rgb24')))
-        while len(self._pending) > _HELD_BACK:
-            self._pending.pop(next(iter(self._pending)))
-            self._add_loss()
+        self._give_up(_HELD_BACK)
         return pictures
+
+    def _give_up(self, most: int) -> None:
+        """Expect no picture of packets of which so many newer ones wait."""
+        late = list(self._pending)[: max(len(self._pending) - most, 0)]
+        for number in late:
+            del self._pending[number]
+        late = [number for number in late if number > self._forgotten]
+        early = [number for number in late if number in self._leading]
+        if early:
+            self.skipped += len(early)
+            said = f'pictures that need what came before the first key frame: {len(early)}.'
+            self.told.append((said, 0))
+        if lost := len(late) - len(early):
+            self.lost += lost
+            self.told.append((f'packets that gave no picture: {lost}.', lost))
 
     def _drain(self) -> list[tuple[Tag, np.ndarray]]:
         """Return the pictures that are held back; the decoder needs a key frame then."""
@@ -203,8 +220,10 @@ class VideoDecoder(Generic[Tag]):
         else:
             self.skipped += 1
 
-    def _start(self) -> None:
+    def _start(self, start: Start) -> None:
         """Begin at a key frame, and say what was left out before it."""
+        if not self._began and start == Start.OPEN:
+            self._leading = range(self._packets + 1, self._packets + _HELD_BACK)
         if not self._began and self.skipped:
             said = (
                 'it starts in the middle of a group of pictures; packets before the first key '

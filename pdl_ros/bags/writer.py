@@ -55,7 +55,9 @@ class McapFileWriter:
         if key not in self._schemas:
             # None is numbered 0: it would be taken for a channel without a schema.
             self._schemas[key] = self._writer.register_schema(
-                topic.type, topic.definition.encoding, topic.definition.text.encode()
+                topic.type,
+                topic.definition.encoding,
+                topic.definition.text.encode(errors='surrogateescape'),
             )
         metadata = {'offered_qos_profiles': topic.qos_text()}
         metadata['topic_type_hash'] = topic.definition.type_hash

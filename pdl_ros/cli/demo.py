@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pdl_ros.cli.options import Device, OutFolder, check_weights
+from pdl_ros.cli.options import Device, OutFolder, RerunFile, check_weights
 from pdl_ros.errors import require, require_package
 
 _FRAMES = 150  # of the street, ten seconds
@@ -40,6 +40,7 @@ def demo(
             'score the result, write the report, all into --out.',
         ),
     ] = False,
+    rerun: RerunFile = None,
 ) -> None:
     """Camera, node and recorder as three processes over DDS; leaves a contact sheet and a video."""
     if bag:
@@ -48,14 +49,14 @@ def demo(
             '--bag records a drawn street, whose truth is exact; --source and --rate are for the '
             'demo of the node.',
         )
-        _offline(out, weights or 'scene_tiny', device, frames or _FRAMES)
+        _offline(out, weights or 'scene_tiny', device, frames or _FRAMES, rerun)
         return
     from pdl_ros.demo.run import DemoSettings, run_demo
 
-    run_demo(DemoSettings(source, weights, device, out, rate, frames))
+    run_demo(DemoSettings(source, weights, device, out, rate, frames, rerun))
 
 
-def _offline(out: Path, weights: str, device: str, frames: int) -> None:
+def _offline(out: Path, weights: str, device: str, frames: int, rerun: Path | None) -> None:
     """Do what a person with a recording does, and show the commands."""
     require_package('matplotlib', 'train')  # of the report; before the work
     from pdl_ros.bags.writer import METADATA
@@ -74,7 +75,7 @@ def _offline(out: Path, weights: str, device: str, frames: int) -> None:
         print(f'Recording {frames} frames of a drawn street, with their truth, in {street}')
         write_street_bag(street, frames)
     print(f'\n$ pdl_ros bag run {street} -o {results} --weights {weights} --tracking')
-    run([street], results, weights=weights, device=device, tracking=True)
+    run([street], results, weights=weights, device=device, tracking=True, rerun=rerun)
     print(
         f'\n$ pdl_ros bag score {results} --truth {street} --identities --json {scores} --report '
         f'{report}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from pdl_ros.cli.options import (
     Flip,
     OutFolder,
     Precision,
+    RerunFile,
     Scales,
     Weights,
     open_segmenter,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from pdl_ros.fusion import PanopticResult
     from pdl_ros.labels import LabelSet
     from pdl_ros.pipeline import Segmenter
+    from pdl_ros.rerun_recording import RerunRecording
     from pdl_ros.sources import RecordedFrame, Source
 
 
@@ -42,6 +45,7 @@ def infer(
     flip: Flip = False,
     engine: EngineName = 'auto',
     precision: Precision = 'auto',
+    rerun: RerunFile = None,
 ) -> None:
     """Segment files without ROS: a 16-bit panoptic PNG, an overlay and a segment list for each
     frame.
@@ -50,32 +54,60 @@ def infer(
 
     frames = open_source(source)  # before the network: it may not be there
     segmenter = open_segmenter(weights, device, scales, flip, engine, precision)
-    count = infer_frames(frames, segmenter, out)
+    with contextlib.ExitStack() as stack:
+        watcher = None
+        if rerun is not None:
+            from pdl_ros.rerun_recording import RerunRecording
+
+            watcher = stack.enter_context(RerunRecording(rerun, segmenter.label_set))
+        count = infer_frames(frames, segmenter, out, watcher)
     print(f'{count} frames segmented into {out}/')
 
 
-def infer_frames(frames: Source, segmenter: Segmenter, out: Path) -> int:
+def infer_frames(
+    frames: Source, segmenter: Segmenter, out: Path, rerun: RerunRecording | None = None
+) -> int:
     """Segment every frame of a source; return their number.
 
     For each frame writes ``NNNNNN_panoptic.png`` (16 bit, class × label_divisor + instance, 65535 =
     void), ``NNNNNN_overlay.png`` and ``NNNNNN.json`` with its segments. Of a recording NNNNNN is
     the stamp in nanoseconds, and there are ``NNNNNN_semantic.png`` (8 bit, train ids), the list of
     all files, ``stamps.csv``, and their label set, ``labels.yaml``: all that `pdl_ros bag score`
-    needs.
+    needs. rerun: is given every frame too, those without a stamp as from 1970 on.
     """
     from rich.progress import track
 
     if frames.recorded is not None:
-        return _infer_recording(frames, frames.recorded(), segmenter, out)
+        return _infer_recording(frames, frames.recorded(), segmenter, out, rerun)
     count = 0
     for rgb in track(frames, 'segmenting', total=frames.length):
-        _write_frame(segmenter(rgb), rgb, segmenter.label_set, out, f'{count:06d}')
+        stamp = round(count * 1e9 / frames.fps)
+        result = _segment(segmenter, rgb, stamp, rerun)
+        _write_frame(result, rgb, segmenter.label_set, out, f'{count:06d}')
         count += 1
     return count
 
 
+def _segment(
+    segmenter: Segmenter, rgb: np.ndarray, stamp: int, rerun: RerunRecording | None
+) -> PanopticResult:
+    """Segment a frame, and show it. stamp: nanoseconds."""
+    result, stages = segmenter.timed(rgb)
+    if rerun is not None:
+        from pdl_ros.rerun_recording import boxes_of_segments
+
+        timing = {name.removesuffix('_ms'): ms for name, ms in stages._asdict().items()}
+        boxes = boxes_of_segments(result.segments.rows())
+        rerun.log(stamp, rgb, result.panoptic.numpy(), boxes, timing)
+    return result
+
+
 def _infer_recording(
-    frames: Source, recorded: Iterator[RecordedFrame], segmenter: Segmenter, out: Path
+    frames: Source,
+    recorded: Iterator[RecordedFrame],
+    segmenter: Segmenter,
+    out: Path,
+    rerun: RerunRecording | None,
 ) -> int:
     from rich.progress import track
 
@@ -91,7 +123,8 @@ def _infer_recording(
             # Cameras repeat stamps, or have none.
             again = f'-{seen[frame.stamp]}' if seen[frame.stamp] else ''
             seen[frame.stamp] += 1
-            name, result = f'{frame.stamp}{again}', segmenter(frame.rgb)
+            name = f'{frame.stamp}{again}'
+            result = _segment(segmenter, frame.rgb, frame.stamp, rerun)
             file_name = _write_frame(result, frame.rgb, segmenter.label_set, out, name)
             _write(out / f'{name}_semantic.png', result.semantic.numpy())
             rows.append(StampRow(frame.stamp, frame.frame_id, frame.log_time, file_name))

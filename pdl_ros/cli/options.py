@@ -89,6 +89,10 @@ Data = Annotated[
 ]
 OutFolder = typer.Option('--out', '-o', callback=_writable_folder, help='Folder for the results.')
 OutFile = typer.Option('--out', '-o', callback=writable_file, help='The file to write.')
+RerunFile = Annotated[
+    Path | None,
+    typer.Option('--rerun', callback=writable_file, help="Also write a file for Rerun's viewer."),
+]
 JsonFile = Annotated[
     Path | None,
     typer.Option('--json', callback=writable_file, help='Also write the results here.'),

@@ -139,6 +139,16 @@ def test_a_whole_stream_is_taken_for_whole_however_it_is_encoded(rules):
     assert decode(packets * 3) == ([*range(25)] * 3, [])
 
 
+def test_pictures_that_need_the_group_before_are_skipped_where_that_is_missing():
+    packets = encode('h264', 25, bframes=2, more=':open-gop=1')
+    decoder = VideoDecoder[int]()
+    numbers, told = decode(packets[4:], decoder=decoder)
+    assert [packet.number for packet in packets[4:6]] == [5, 4]
+    assert numbers == list(range(5, 25))
+    assert (decoder.skipped, decoder.lost) == (1, 0)
+    assert told == ['pictures that need what came before the first key frame: 1.']
+
+
 @pytest.mark.parametrize('at', [7, 11, 30])
 def test_a_gap_in_a_long_group_of_h264_is_noticed(at):
     packets = encode('h264', 25, more=':keyint=1000')

@@ -102,16 +102,13 @@ def _first(topic: TopicContents) -> str:
 def _use(topic: TopicContents) -> str:
     if topic.why_not:
         return 'no: see below'
-    return {
-        'image': 'yes',
-        'depth': 'depth',
-        'camera_info': 'camera_info',
-        'result': 'a result',
-    }.get(topic.use, '-')
+    return 'yes' if topic.use == 'image' else topic.use or '-'
 
 
 def _next_step(contents: BagContents) -> str:
     images = contents.images
+    if not images and any(topic.use == 'labels' for topic in contents.topics):
+        return f'Score it: pdl_ros bag score {contents.path} --truth BAG'
     if not images:
         return 'No topic of images can be processed.'
     topics = '' if len(images) == 1 else f'; images: {len(images)} topics'

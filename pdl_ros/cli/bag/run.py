@@ -14,10 +14,11 @@ from pdl_ros.cli.options import (
     EngineName,
     OutFolder,
     Precision,
+    RerunFile,
     Weights,
     import_torch,
 )
-from pdl_ros.errors import PdlError, require
+from pdl_ros.errors import PdlError, require, require_package
 from pdl_ros.runtime import precompile
 from pdl_ros.runtime.memory import share_one_heap
 
@@ -61,6 +62,7 @@ def run(
         int, typer.Option(min=0, help='Images a file of the result; 0: by the length.')
     ] = 0,
     jobs: Annotated[int, typer.Option(min=1, help='Recordings at a time, each in a process.')] = 1,
+    rerun: RerunFile = None,
 ) -> None:
     """Segment recordings into new ones with the topics of the node: label images, instances, label
     info, timing. Given again, the same command goes on where it was interrupted.
@@ -85,11 +87,29 @@ def run(
         batch=batch,
         part_frames=part_frames,
     )
+    require(
+        rerun is None or len(sources) == 1,
+        '--rerun shows one recording; give one, or run it for each.',
+    )
+    if rerun is not None:
+        require_package('rerun', 'rerun')
     status = (
         _one(sources[0], out, settings) if len(sources) == 1 else _all(sources, out, settings, jobs)
     )
+    if rerun is not None and status < 2:
+        _show(sources[0], out, settings, rerun)
     if status:
         raise typer.Exit(status)
+
+
+def _show(source: Path, out: Path, settings: RunSettings, file: Path) -> None:
+    """Write what Rerun shows of a recording and its result, all of it, also after a run went on."""
+    from pdl_ros.bags.rerun_of_bag import write_rerun
+    from pdl_ros.cli.bag.progress import shown_progress
+
+    with shown_progress(f'{file.name} for Rerun') as progress:
+        count = write_rerun(source, out, file, settings.topics, progress)
+    print(f'{file} shows {count} images: rerun {file}')
 
 
 def _one(source: Path, out: Path, settings: RunSettings) -> int:
