@@ -359,6 +359,19 @@ def test_a_tolerance_finds_what_was_stamped_anew(street, tmp_path):
     assert every_digit(total) == evaluated(street.samples, street.results, street.labels)
 
 
+def test_pictures_of_other_frames_are_no_pictures_and_that_is_said(street, tmp_path):
+    half = [s + (n % 2) * 1_000_000 for n, s in enumerate(stamps(COUNT))]
+    for times, says in (
+        ([s + 1_000_000 for s in half], 'Flicker is left out: no picture of '),
+        (half, f'{COUNT // 2} of {COUNT} predicted frames have no picture in '),
+    ):
+        out = write_results(tmp_path / says[:5], street.labels, street.results, times)
+        images = find_pictures([street.truth])
+        found = score(out, street.truth, images, tolerance=3_000_000)
+        assert any(note.startswith(says) for note in found.notes), found.notes
+        assert found.flickers == (not says.startswith('Flicker'))
+
+
 def test_numbers_of_stuff_in_a_truth_do_not_matter_as_in_a_data_set(street, tmp_path):
     def renumbered(sample: Sample) -> Sample:
         panoptic = sample.panoptic.copy()

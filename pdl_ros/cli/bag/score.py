@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,31 +81,22 @@ def score(
         math.isfinite(tolerance) and math.isfinite(window),
         '--tolerance and --window are milliseconds and seconds; give finite numbers.',
     )
-    asked = None if labels is None else LabelSet.load(labels)
+    if labels is not None:
+        LabelSet.load(labels)  # before PyTorch: it may not be there
     jobs = _jobs(predictions, truth or [])
     if report is not None:
         require_package('matplotlib', 'train')
     import_torch()
     from pdl_ros.evaluation.recordings.report import print_scores, write_report
     from pdl_ros.evaluation.recordings.result import BagScores
-    from pdl_ros.evaluation.recordings.saved_scores import read_scores, write_scores
+    from pdl_ros.evaluation.recordings.saved_scores import write_scores
     from pdl_ros.evaluation.recordings.score import ScoreSettings
 
     settings = ScoreSettings(round(tolerance * 1e6), ap, window, identities)
-    recordings: list[RecordingScore] = []
-    failures: list[str] = []
-    for place, true in jobs:
-        try:
-            if true is None:
-                recordings += read_scores(place)
-            else:
-                recordings.append(_score(place, true, topic, truth_topic, images, asked, settings))
-        except PdlError as error:  # one recording of a fleet costs itself
-            if len(jobs) == 1:
-                raise
-            failures.append(f'{place} is not among the scores: {error}')
-    if not recordings:
-        raise PdlError(f'None of the {len(jobs)} could be scored; the first: {failures[0]}')
+    asked = None if labels is None else LabelSet.load(labels)
+    recordings, failures = _all(
+        jobs, lambda place, true: _score(place, true, topic, truth_topic, images, asked, settings)
+    )
     scores = BagScores(recordings)
     total = scores.compute()
     print_scores(scores, total)
@@ -141,6 +132,26 @@ def _jobs(predictions: Sequence[Path], truths: Sequence[Path]) -> list[tuple[Pat
     require(not truths or scored > 0, '--truth is for recordings; files of scores have had theirs.')
     of_each = iter(truths if len(truths) > 1 else list(truths) * scored)
     return [(p, None if p in files else next(of_each)) for p in predictions]
+
+
+def _all(
+    jobs: Sequence[tuple[Path, Path | None]], score_one: Callable[[Path, Path], RecordingScore]
+) -> tuple[list[RecordingScore], list[str]]:
+    """Return the scores of all recordings, and why some of several are not among them."""
+    from pdl_ros.evaluation.recordings.saved_scores import read_scores
+
+    recordings: list[RecordingScore] = []
+    failures: list[str] = []
+    for place, true in jobs:
+        try:
+            recordings += read_scores(place) if true is None else [score_one(place, true)]
+        except PdlError as error:  # one recording of a fleet costs itself
+            if len(jobs) == 1:
+                raise
+            failures.append(f'{place} is not among the scores: {error}')
+    if not recordings:
+        raise PdlError(f'None of the {len(jobs)} could be scored; the first: {failures[0]}')
+    return recordings, failures
 
 
 def _score(

@@ -82,7 +82,9 @@ def _matched(recording: RecordingScore) -> str:
 def _stability(scores: BagScores) -> list[str]:
     """Say what is known of stability, a line each."""
     lines, flicker, ids = [], scores.flicker, scores.identities
-    if flicker is not None:
+    if flicker is not None and not flicker.still:
+        lines.append('Flicker: no two successive frames have pixels that do not change.')
+    elif flicker is not None:
         lines.append(
             f'Flicker: {100 * flicker.share:.2f} % of the pixels that do not change get another '
             f'class from frame to frame; {100 * flicker.still / max(flicker.compared, 1):.0f} % of '

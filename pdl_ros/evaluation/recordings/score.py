@@ -88,7 +88,8 @@ def score_recording(
     frame has a truth, and for labels that contradict each other.
     """
     matching = associate(predictions.stamps, truth.stamps, settings.tolerance)
-    ap_rule, notes = _what_is_there(predictions, images, settings)
+    images, notes = _usable(images, predictions)
+    ap_rule, more = _what_is_there(predictions, settings)
     evaluator = PanopticEvaluator(label_set, ap_rule)
     windows = _Windows(predictions.stamps[matching.pairs[:, 0]], settings.window, evaluator)
     total = _Total(windows, settings, predictions, images is not None, label_set)
@@ -103,25 +104,38 @@ def score_recording(
         for counted in track(ahead(pool, count, jobs, threads), 'scoring', frames, disable=quiet):
             total.add(counted)
     return RecordingScore(
-        predictions.where,
-        truth.where,
-        label_set,
-        ap_rule,
-        Matching(matching.matched, matching.predictions, matching.truths),
-        windows.length,
-        windows.filled(),
-        total.identities.counts() if total.identities is not None else None,
-        images is not None,
-        total.is_tracked,
-        predictions.is_whole and truth.is_whole,
-        total.worst.frames(),
-        [*predictions.notes, *truth.notes, *matching.notes, *notes],
+        name=predictions.where,
+        truth=truth.where,
+        label_set=label_set,
+        ap_rule=ap_rule,
+        matching=Matching(matching.matched, matching.predictions, matching.truths),
+        window=windows.length,
+        windows=windows.filled(),
+        identities=total.identities.counts() if total.identities is not None else None,
+        flickers=images is not None,
+        is_tracked=total.is_tracked,
+        is_whole=predictions.is_whole and truth.is_whole,
+        worst=total.worst.frames(),
+        notes=[*predictions.notes, *truth.notes, *matching.notes, *more, *notes],
     )
 
 
-def _what_is_there(
-    predictions: LabelFrames, images: ImageFrames | None, settings: ScoreSettings
-) -> tuple[str, list[str]]:
+def _usable(
+    images: ImageFrames | None, predictions: LabelFrames
+) -> tuple[ImageFrames | None, list[str]]:
+    """Return the pictures, if there are some of the predicted frames, and what is to be said."""
+    if images is None:
+        return None, ['Flicker is left out: it needs the pictures that were segmented (--images).']
+    missing = int((find_stamps(predictions.stamps, images.stamps) < 0).sum())
+    if missing == len(predictions.stamps):
+        return None, [
+            f'Flicker is left out: no picture of {images.where} has the stamp of a predicted frame.'
+        ]
+    note = f'{missing} of {len(predictions.stamps)} predicted frames have no picture in'
+    return images, [f'{note} {images.where}: flicker is that of the others.'] if missing else []
+
+
+def _what_is_there(predictions: LabelFrames, settings: ScoreSettings) -> tuple[str, list[str]]:
     """Return the rule for AP that can be kept, and say what is left out."""
     notes, ap_rule = list[str](), settings.ap_rule
     if ap_rule != 'none' and not predictions.has_scores:
@@ -129,8 +143,6 @@ def _what_is_there(
         notes.append('AP is left out: it needs scores of things, from a topic `instances`.')
     if not predictions.has_semantic:
         notes.append('IoU is that of the panoptic images: there is no topic `semantic/image`.')
-    if images is None:
-        notes.append('Flicker is left out: it needs the pictures that were segmented (--images).')
     if not settings.identities:
         notes.append(
             'Id switches, MOTA and IDF1 are left out: they need a truth whose instance ids last '
