@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'pdl_ros' / '__init__.py').read_text())[1]
@@ -45,6 +46,16 @@ EXTRAS = {
     ],
 }
 
+
+class BuildWithDefinitions(build_py):
+    """Lay the definitions of the messages, which ROS is built from too, beside the code."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:  # from a checkout they are read where they are
+            self.copy_tree('msg', str(Path(self.build_lib) / 'pdl_ros' / 'definitions'))
+
+
 setup(
     name='pdl_ros',
     version=VERSION,
@@ -85,5 +96,6 @@ setup(
     ],
     extras_require=EXTRAS,
     entry_points={'console_scripts': ['pdl_ros = pdl_ros.cli:main']},
+    cmdclass={'build_py': BuildWithDefinitions},
     zip_safe=False,
 )

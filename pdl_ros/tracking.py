@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -125,6 +125,39 @@ class Tracker:
             track_id[row], age[row] = track.id, self._frame - track.born
         self._frame, self._stamp, self._size = self._frame + 1, stamp_ns, size
         return Tracks(things.instance_id, track_id, age, reason)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that it remembers, as arrays that another process can go on with."""
+        tracks = self._tracks
+        sizes = [track.mask.shape[1] for track in tracks]
+        return {
+            'counts': np.array([self._ids, self._frame, self._stamp is not None], np.int64),
+            'stamp': np.array([self._stamp or 0], np.int64),
+            'size': np.array(self._size, np.int64),
+            'numbers': np.array(
+                [(t.id, t.born, t.seen, t.steps, t.class_id) for t in tracks], np.int64
+            ).reshape(-1, 5),
+            'motion': np.array(
+                [(*t.center, *t.velocity, t.length) for t in tracks], np.float64
+            ).reshape(-1, 5),
+            'sizes': np.array(sizes, np.int64),
+            'masks': np.concatenate([np.zeros((2, 0), np.int64), *(t.mask for t in tracks)], 1),
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on where `state` was taken, as if the frames before had been seen here."""
+        self._ids, self._frame, known = state['counts'].tolist()
+        self._stamp = int(state['stamp'][0]) if known else None
+        self._size = tuple(state['size'].tolist())
+        masks = np.split(state['masks'], np.cumsum(state['sizes'])[:-1], axis=1)
+        self._tracks = []
+        for numbers, motion, mask in zip(
+            state['numbers'].tolist(), state['motion'], masks, strict=False
+        ):
+            number, born, seen, steps, class_id = numbers
+            track = _Track(number, born, seen, motion[:2].copy(), motion[2:4].copy(), steps)
+            track.class_id, track.length, track.mask = class_id, float(motion[4]), mask
+            self._tracks.append(track)
 
     def _break(self, stamp_ns: int, size: tuple[int, ...]) -> str:
         """Say why a frame cannot be compared with the last one; nothing if it can."""

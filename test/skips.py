@@ -22,6 +22,7 @@ SHARED = ROOT.parent / 'shared'
 MACHINE = (
     'needs a GPU',
     'needs bf16 instructions',
+    'needs Node',
     'needs a second core',
     'needs root',
     'needs rclcpp',  # the wheels are those of Python
@@ -29,6 +30,7 @@ MACHINE = (
     'needs oneDNN',
     'needs an x86_64 processor',
     'needs /dev/full',
+    'needs chromium',  # only to look at pages as their readers do
     'needs a machine without ',  # a package that is optional, and is installed
     "needs ROS 2's own cv_bridge",
     'starts the interpreted process, which this is',

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Collection, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,6 @@ from pdl_ros.errors import PdlError, printable
 
 _LOG = logging.getLogger('pdl_ros.bags')
 _OPEN_FILES = 8
-_BATCH = 4096
 
 
 class Message(NamedTuple):
@@ -59,7 +58,7 @@ class Bag:
             raise PdlError(refusals[0])
         for refusal in refusals:
             _LOG.warning('%s The other files are read.', refusal)
-        self._complete = not refusals
+        self._refusals = refusals
         self._reported: set[int] = set()
         self._report()
         self._merge()
@@ -89,7 +88,18 @@ class Bag:
     @property
     def is_whole(self) -> bool:
         """Whether nothing is known to be missing."""
-        return self._complete and not any(storage.damage for storage in self._storages)
+        return not self.damage
+
+    @property
+    def damage(self) -> list[str]:
+        """What is known to be missing, a sentence a file."""
+        damaged = [(f, s.damage) for f, s in self.files if s.damage]
+        return [*self._refusals, *(f'{file} {damage}.' for file, damage in damaged)]
+
+    @property
+    def files(self) -> list[tuple[Path, Storage]]:
+        """The files that are read, in order, and what is in each."""
+        return list(zip(self._files, self._storages, strict=True))
 
     def times(self, topics: Collection[Topic]) -> np.ndarray:
         """Return (N,) int64 log times of the messages of topics, nanoseconds, in order."""
@@ -97,20 +107,16 @@ class Bag:
 
     def messages(self, topics: Collection[Topic]) -> Iterator[Message]:
         """Yield the messages of topics in the order of their log time, each read when it is due."""
+        selection = self.select(topics)
+        with selection.open() as opened:
+            for position in range(len(selection.times)):
+                yield opened.read(position)
+
+    def select(self, topics: Collection[Topic]) -> Selection:
+        """Return the messages of topics in the order of their log time, none read yet."""
         index, numbers = self._index(topics)
         order = np.argsort(index['time'], kind='stable')
-        opened: dict[int, OpenFile] = {}
-        try:
-            for start in range(0, len(order), _BATCH):
-                batch = order[start : start + _BATCH]
-                places = zip(numbers[batch].tolist(), index[batch].tolist(), strict=True)
-                for number, (time, connection, block, offset) in places:
-                    topic = self._topics[self._keys[number][connection]]
-                    data = self._read(opened, number, topic, block, offset)
-                    yield Message(topic, time, data)
-        finally:
-            for file in opened.values():
-                file.close()
+        return Selection(self, index[order], numbers[order])
 
     def _index(self, topics: Collection[Topic]) -> tuple[np.ndarray, np.ndarray]:
         """Return (N,) INDEX of the messages of topics and (N,) the number of their file."""
@@ -134,27 +140,97 @@ class Bag:
                 self._reported.add(number)
                 _LOG.warning('%s %s.', file, storage.damage)
 
-    def _read(
-        self, opened: dict[int, OpenFile], number: int, topic: Topic, block: int, offset: int
-    ) -> bytes:
-        """Read a message from a file, of which the last few stay open."""
-        try:
-            file = opened.pop(number, None) or self._storages[number].open()
-            if len(opened) >= _OPEN_FILES:
-                opened.pop(next(iter(opened))).close()
-            opened[number] = file
-            data = file.read(block, offset)
-            return unpack_message(data) if topic.encoding == 'cdr' else data
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise PdlError(f'{self._files[number]} is damaged: {_reason(error)}') from None
+    def topic_at(self, number: int, connection: int) -> Topic:
+        """Return the topic of a connection of the file with this number."""
+        return self._topics[self._keys[number][connection]]
+
+    def open_file(self, number: int) -> OpenFile:
+        """Open the file with this number."""
+        return self._storages[number].open()
+
+    def file(self, number: int) -> Path:
+        """Return the path of the file with this number."""
+        return self._files[number]
 
     def _scratch(self) -> Path:
         """Make a folder that goes with this recording."""
         folder = Path(tempfile.mkdtemp(prefix='pdl_ros_bag_'))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return folder
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Messages in the order of their log time, by position: where each is, until it is read.
+
+    index: (N,) INDEX; numbers: (N,) those of their files.
+    """
+
+    bag: Bag
+    index: np.ndarray
+    numbers: np.ndarray
+
+    @property
+    def times(self) -> np.ndarray:
+        """(N,) int64 log times, nanoseconds."""
+        return self.index['time']
+
+    def topic(self, position: int) -> Topic:
+        """Return the topic of a message."""
+        number, connection = self.numbers[position], self.index['connection'][position]
+        return self.bag.topic_at(int(number), int(connection))
+
+    def topics(self) -> tuple[list[Topic], np.ndarray]:
+        """Return the topics that occur, and (N,) the number in that list of each message's."""
+        pairs = np.stack([self.numbers, self.index['connection']], 1)
+        found, owners = np.unique(pairs, axis=0, return_inverse=True)
+        topics: list[Topic] = []
+        places = np.zeros(len(found), np.int64)
+        for place, (number, connection) in enumerate(found.tolist()):
+            topic = self.bag.topic_at(number, connection)
+            if topic not in topics:
+                topics.append(topic)
+            places[place] = topics.index(topic)
+        return topics, places[owners.reshape(-1)]
+
+    def open(self) -> OpenSelection:
+        """Open the files, to read messages at any positions; a context manager."""
+        return OpenSelection(self)
+
+
+class OpenSelection:
+    """Reads messages; of the files, the last few stay open."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._opened: dict[int, OpenFile] = {}
+
+    def __enter__(self) -> OpenSelection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._opened.values():
+            file.close()
+        self._opened.clear()
+
+    def read(self, position: int) -> Message:
+        """Read a message. Raises PdlError where it is damaged; others can be read still."""
+        selection, opened = self._selection, self._opened
+        number = int(selection.numbers[position])
+        time, connection, block, offset = selection.index[position].item()
+        topic = selection.bag.topic_at(number, connection)
+        try:
+            file = opened.pop(number, None) or selection.bag.open_file(number)
+            if len(opened) >= _OPEN_FILES:
+                opened.pop(next(iter(opened))).close()
+            opened[number] = file
+            data = file.read(block, offset)
+            return Message(topic, time, unpack_message(data) if topic.encoding == 'cdr' else data)
+        except MemoryError:
+            raise
+        except Exception as error:
+            file_name = selection.bag.file(number)
+            raise PdlError(f'{file_name} is damaged: {_reason(error)}') from None
 
 
 def _reason(error: Exception) -> str:

@@ -41,6 +41,8 @@ from pdl_ros.bags.storage import (
     standard_name,
     unpack,
 )
+from pdl_ros.bags.video_types import OTHER_NAMES
+from pdl_ros.errors import printable
 
 MAGIC = b'\x89MCAP0\r\n'
 _HEAD = struct.Struct('<BQ')  # of a record: opcode, length
@@ -67,9 +69,17 @@ class McapStorage:
         self._schemas: dict[int, Schema] = {}
         self._channels: dict[int, Channel] = {}
         self._chunks: list[ChunkIndex] = []
+        self._compressions: set[str] = set()
         self._counts: dict[int, int] = {}
         self._entries: np.ndarray | None = None
         self.damage = ''
+
+    @property
+    def format(self) -> str:
+        found = self._compressions | {chunk.compression for chunk in self._chunks}
+        return ', '.join(
+            ['mcap', *(f'{printable(name[:20])} chunks' for name in sorted(found - {''}))]
+        )
 
     @property
     def topics(self) -> dict[int, Topic]:
@@ -89,13 +99,18 @@ class McapStorage:
 
     def _topic(self, channel: Channel) -> Topic:
         schema = self._schemas.get(channel.schema_id)
+        encoding = channel.message_encoding.lower() or ('ros1' if self.is_ros1 else 'cdr')
+        name = standard_name(schema.name) if schema else ''
         return Topic(
             channel.topic,
-            standard_name(schema.name) if schema else '',
-            channel.message_encoding.lower() or ('ros1' if self.is_ros1 else 'cdr'),
+            OTHER_NAMES.get(name, name) if encoding == 'cdr' else name,
+            encoding,
             schema.encoding if schema else '',
-            schema.data.decode(errors='replace') if schema else '',
+            schema.data.decode(errors='surrogateescape') if schema else '',
             self._counts.get(channel.id, 0),
+            schema.name if schema else '',
+            channel.metadata.get('offered_qos_profiles', ''),
+            channel.metadata.get('topic_type_hash', ''),
         )
 
     def _read_profile(self, file: BinaryIO) -> str:
@@ -176,10 +191,11 @@ class McapStorage:
     ) -> bool:
         """Take what is in a chunk; False if it is damaged, and not only cut."""
         try:
-            data = _unpacked(file, position, length, cut)
+            chunk, data = _unpacked(file, position, length, cut)
         except Exception:
             # What a decompressor raises is not documented; the next chunk may be whole.
             return False
+        self._compressions.add(chunk.compression)
         block, end = io.BytesIO(data), 0
         for opcode, start, size in _records(block, 0, len(data)):
             end = start + size
@@ -236,17 +252,17 @@ def _load(file: BinaryIO, block: int) -> bytes:
     if opcode != Opcode.CHUNK:
         raise ValueError('the index points elsewhere')
     there = max(min(length, file.seek(0, io.SEEK_END) - block - _HEAD.size), 0)
-    return _unpacked(file, block + _HEAD.size, there, cut=there < length)
+    return _unpacked(file, block + _HEAD.size, there, cut=there < length)[1]
 
 
-def _unpacked(file: BinaryIO, position: int, length: int, cut: bool) -> bytes:
-    """Return the records of a chunk; of one that was cut off, what of them is there."""
+def _unpacked(file: BinaryIO, position: int, length: int, cut: bool) -> tuple[Chunk, bytes]:
+    """Return a chunk and its records; of one that was cut off, what of them is there."""
     file.seek(position)
     chunk = Chunk.read(_stream(file, position, length))
     data = unpack(chunk.data, chunk.compression, chunk.uncompressed_size, cut)
     if chunk.uncompressed_crc and not cut and zlib.crc32(data) != chunk.uncompressed_crc:
         raise ValueError('the checksum of a chunk does not fit')
-    return data
+    return chunk, data
 
 
 def _records(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
+from pdl_ros.bags.types import ENCODINGS, typestore
 from pdl_ros.errors import PdlError
 
 if TYPE_CHECKING:
-    from rosbags.typesys.store import Typestore
-
     from pdl_ros.bags.bag import Message
     from pdl_ros.bags.storage import Topic
-
-_STORES = {'cdr': 'ROS2_JAZZY', 'ros1': 'ROS1_NOETIC'}
 
 
 def is_readable(topic: Topic) -> bool:
     """Tell whether the messages of a topic can be deserialized."""
-    return topic.encoding in _STORES and topic.type in _store(topic.encoding).fielddefs
+    return topic.encoding in ENCODINGS and topic.type in typestore(topic.encoding).fielddefs
 
 
 def deserialize(message: Message) -> Any:
@@ -30,7 +26,7 @@ def deserialize(message: Message) -> Any:
     topic = message.topic
     if not is_readable(topic):
         raise PdlError(f'{topic.name} has {topic.contents}, which cannot be read.')
-    store = _store(topic.encoding)
+    store = typestore(topic.encoding)
     read = store.deserialize_ros1 if topic.encoding == 'ros1' else store.deserialize_cdr
     try:
         return read(message.data, topic.type)
@@ -40,10 +36,3 @@ def deserialize(message: Message) -> Any:
         # The generated readers raise whatever their parts raise.
         reason = ' '.join(str(error).split())[:200] or type(error).__name__
         raise PdlError(f'the message is damaged: {reason.rstrip(".")}.') from None
-
-
-@functools.cache
-def _store(encoding: str) -> Typestore:
-    from rosbags.typesys import Stores, get_typestore
-
-    return get_typestore(Stores[_STORES[encoding]])

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pdl_ros.bags.cameras import is_result
+from pdl_ros.bags.decoders import DECODERS, Decoder, Picture, has_pictures
 from pdl_ros.bags.files import is_bag
-from pdl_ros.bags.messages import deserialize, is_readable
-from pdl_ros.errors import PdlError, printable, require_package
-from pdl_ros.imaging.compressed import compressed_to_rgb
-from pdl_ros.imaging.raw import to_rgb
+from pdl_ros.errors import PdlError, os_error_reason, printable, require_package
 
 if TYPE_CHECKING:
     from pdl_ros.bags.bag import Bag
     from pdl_ros.bags.storage import Topic
 
-__all__ = ['ImageTopic', 'is_bag']
+__all__ = ['ImageTopic', 'is_bag', 'open_bag']
 
-_DECODERS: dict[str, Callable[[Any], np.ndarray]] = {
-    'sensor_msgs/msg/Image': to_rgb,
-    'sensor_msgs/msg/CompressedImage': compressed_to_rgb,
-}
+_LOG = logging.getLogger('pdl_ros.bags')
 _RATE, _MAX_RATE = 10.0, 1000.0
 _CUT = '{} is damaged: it was cut off before the first image.'
 
@@ -48,26 +45,52 @@ class ImageTopic:
     @classmethod
     def open(cls, path: Path, topic: str = '') -> ImageTopic:
         """Find a topic of images by its name, or the only one. Raises PdlError in one sentence."""
-        for package in ('rosbags', 'mcap'):
-            require_package(package, 'bag')
-        from pdl_ros.bags.bag import Bag
-
-        try:
-            bag = Bag(path)
-        except OSError as error:
-            raise PdlError(f'{path} cannot be read as a rosbag: {error.strerror}.') from None
+        bag = open_bag(path)
         parts = _find(bag, topic)
         times = bag.times(parts)
         return cls(bag, parts, len(times), _rate(times))
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        return (picture.rgb for picture in self.pictures())
+
+    def pictures(self) -> Iterator[Picture]:
+        """Yield every image with its header and its log time."""
+        decoder, count = DECODERS[self.parts[0].type](), 0
         for number, message in enumerate(self.bag.messages(self.parts), 1):
             try:
-                rgb = _DECODERS[message.topic.type](deserialize(message))
+                pictures = decoder.decode(message)
             except PdlError as error:
                 place = f'{self.bag.path}, {self.topic}, image {number}'
                 raise PdlError(f'{place}: {error}') from None
-            yield rgb
+            count += len(pictures)
+            self._tell(decoder)
+            yield from pictures
+        pictures = decoder.finish()
+        self._tell(decoder)
+        yield from pictures
+        if not count and not pictures:
+            raise PdlError(f'{self.bag.path}: no image of {self.topic} can be decoded.')
+
+    def _tell(self, decoder: Decoder) -> None:
+        for incident in decoder.incidents():
+            _LOG.warning('%s, %s: %s', self.bag.path, self.topic, incident.sentence)
+
+
+def open_bag(path: Path) -> Bag:
+    """Open a recording. Raises PdlError in one sentence where it cannot be read at all."""
+    for package in ('rosbags', 'mcap'):
+        require_package(package, 'bag')
+    from pdl_ros.bags.bag import Bag
+
+    if not path.exists():
+        raise PdlError(
+            f'{path} is not there; give a recording: a .mcap, .db3 or .bag, or a folder.'
+        )
+    try:
+        return Bag(path)
+    except OSError as error:
+        reason = os_error_reason(error)
+        raise PdlError(f'{path} cannot be read as a rosbag: {reason}.') from None
 
 
 def _rate(times: np.ndarray) -> float:
@@ -82,9 +105,10 @@ def _find(bag: Bag, name: str) -> list[Topic]:
     """Return the images that are wanted, as they were recorded: in one or several encodings."""
     images: dict[str, list[Topic]] = {}
     for topic in bag.topics:
-        if topic.type in _DECODERS and is_readable(topic):
+        if has_pictures(topic):
             images.setdefault(topic.name, []).append(topic)
-    name = _choose(bag, images, name)
+    cameras = {topic: parts for topic, parts in images.items() if not is_result(topic)}
+    name = _choose(bag, images if name else cameras or images, name)
     parts = [part for part in images[name] if part.count]
     if not parts:
         raise PdlError(

@@ -26,6 +26,7 @@ from pdl_ros.bags.storage import (
     standard_name,
     unpack,
 )
+from pdl_ros.errors import printable
 
 MAGIC = b'#ROSBAG V2.0\n'
 _MESSAGE, _BAG, _INDEX, _CHUNK, _CONNECTION = 2, 3, 4, 5, 7
@@ -40,9 +41,15 @@ class Ros1Storage:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damage = ''
+        self._compressions: set[str] = set()
         self._connections: dict[int, tuple[str, str, str]] = {}
         self._walk()
         self._counts = count(self._entries)
+
+    @property
+    def format(self) -> str:
+        found = sorted(self._compressions - {'none'})
+        return ', '.join(['ROS 1', *(f'{name} chunks' for name in found)])
 
     @property
     def topics(self) -> dict[int, Topic]:
@@ -65,6 +72,7 @@ class Ros1Storage:
             for record in _records(file, len(MAGIC), size):
                 end = record.end
                 if record.op == _CHUNK:
+                    self._note_compression(record)
                     place = record.start
                     chunks[place] = array('q')
                 elif end > size:
@@ -87,6 +95,10 @@ class Ros1Storage:
         self._entries = np.concatenate([as_index(found) for found in chunks.values()])
         if not whole:
             self.damage = cut_off(self._entries)
+
+    def _note_compression(self, chunk: _Record) -> None:
+        name = chunk.fields.get(b'compression', b'none').decode(errors='replace')
+        self._compressions.add(printable(name[:20]))
 
     def _scan(self, entries: array[int], file: BinaryIO, place: int) -> None:
         """Take the connections out of a chunk, and its messages if none of them is known."""

@@ -33,6 +33,7 @@ class SqliteStorage:
     """
 
     is_ros1 = False
+    format = 'sqlite3'
 
     def __init__(self, path: Path, scratch: Callable[[], Path]) -> None:
         self.path = _readable(path, scratch)
@@ -40,8 +41,7 @@ class SqliteStorage:
         self.damage = ''
         with contextlib.closing(_connect(self.path)) as database:
             _check(database)
-            rows = database.execute('SELECT id, name, type, serialization_format FROM topics')
-            self._rows = {int(number): tuple(map(str, rest)) for number, *rest in rows}
+            self._rows = _read_topics(database)
             self._definitions = _read_definitions(database)
             try:
                 if _is_cut(self.path):
@@ -63,8 +63,11 @@ class SqliteStorage:
                 encoding.lower(),
                 *self._definitions.get(kind, ('', '')),
                 self._counts.get(number, 0),
+                kind,
+                qos,
+                type_hash,
             )
-            for number, (name, kind, encoding) in self._rows.items()
+            for number, (name, kind, encoding, qos, type_hash) in self._rows.items()
         }
 
     def index(self, connections: Collection[int]) -> np.ndarray:
@@ -184,6 +187,15 @@ def _is_plain(database: sqlite3.Connection, table: str) -> bool:
     columns = database.execute(f'PRAGMA table_xinfo({table})').fetchall()
     virtual = not isinstance(sql, str) or 'virtual' in sql.lower().split()[:3]
     return kind == 'table' and not virtual and not any(column[6] for column in columns)
+
+
+def _read_topics(database: sqlite3.Connection) -> dict[int, list[str]]:
+    """Return name, type, encoding, QoS and type hash by number; early versions lack the last."""
+    found = {str(column[1]) for column in database.execute('PRAGMA table_info(topics)')}
+    wanted = ('offered_qos_profiles', 'type_description_hash')
+    more = ', '.join(name if name in found else "''" for name in wanted)
+    rows = database.execute(f'SELECT id, name, type, serialization_format, {more} FROM topics')
+    return {int(number): list(map(str, rest)) for number, *rest in rows}
 
 
 def _read_definitions(database: sqlite3.Connection) -> dict[str, tuple[str, str]]:

@@ -35,7 +35,9 @@ class Topic:
     """A topic as one or several publishers filled it.
 
     type: ``package/msg/Name``, '' where the recording does not say. encoding: of the messages,
-    `cdr` (ROS 2), `ros1`, or something foreign. definition: as recorded, not parsed by anybody.
+    `cdr` (ROS 2), `ros1`, or something foreign. definition: as recorded, not parsed by anybody;
+    bytes that are no text are surrogates. recorded_type, qos, type_hash: as recorded too, '' where
+    a recording does not say.
     """
 
     name: str
@@ -44,6 +46,9 @@ class Topic:
     definition_encoding: str = field(repr=False)
     definition: str = field(repr=False)
     count: int
+    recorded_type: str = field(default='', repr=False, compare=False)
+    qos: str = field(default='', repr=False, compare=False)
+    type_hash: str = field(default='', repr=False, compare=False)
 
     @property
     def contents(self) -> str:
@@ -66,6 +71,10 @@ class Storage(Protocol):
 
     @property
     def is_ros1(self) -> bool: ...
+
+    @property
+    def format(self) -> str:
+        """What it is, for a person, with how its blocks are compressed."""
 
     @property
     def damage(self) -> str:

@@ -34,8 +34,9 @@ from std_msgs.msg import Header
 from pdl_ros.bench.machine import describe, in_own_process, machine_facts
 from pdl_ros.demo.cameras import open_camera
 from pdl_ros.errors import PdlError
+from pdl_ros.messages.images import ImageWriter
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
-from pdl_ros.node.output.images import ImageWriter
+from pdl_ros.node.output.ros_messages import ROS
 from pdl_ros.node.ros_log import with_possible_log
 from pdl_ros.node.shared_memory import configure_shared_memory
 
@@ -171,7 +172,7 @@ class _Rig:
             self.executor.spin_once(timeout_sec=0.01)
 
     def play(self, height: int, width: int, rate: float, seconds: float) -> None:
-        writer, pictures = ImageWriter('rgb8'), itertools.cycle(_pictures(height, width))
+        writer, pictures = ImageWriter(ROS, 'rgb8'), itertools.cycle(_pictures(height, width))
         due = time.monotonic()
         end = due + seconds
         while due < end:
@@ -216,7 +217,7 @@ def _time(
     with _rig(weights) as rig:
         rig.listen(outputs)
         rig.listener.add_node(rig.audience)
-        writer, pictures = ImageWriter('rgb8'), itertools.cycle(_pictures(height, width))
+        writer, pictures = ImageWriter(ROS, 'rgb8'), itertools.cycle(_pictures(height, width))
         for number in range(frames + 3):
             rig.camera.publish(writer.fill(next(pictures), rig.stamp()))
             rig.until(partial(rig.segmented, number + 1))

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pdl_ros import __version__
+from pdl_ros.cli.bag import bag
 from pdl_ros.cli.bench import bench
 from pdl_ros.cli.checkpoint import checkpoint
 from pdl_ros.cli.data import data
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 for command in (demo, infer, train, evaluate, doctor):
     app.command()(command)
+app.add_typer(bag, name='bag')
 app.add_typer(data, name='data')
 app.add_typer(checkpoint, name='checkpoint')
 app.add_typer(bench, name='bench')

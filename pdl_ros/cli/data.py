@@ -61,12 +61,9 @@ def labels(folder: Folder, out: Annotated[Path, OutFile]) -> None:
     """Write the label set of a data set as YAML: its names, colours and things, for you to merge,
     rename or ignore.
     """
-    import yaml
-
     label_set = label_set_of(folder, None)
-    text = yaml.safe_dump(label_set.to_dict(), sort_keys=False, default_flow_style=None, width=200)
     with atomic_write(out) as file:
-        file.write(text.encode())
+        file.write(label_set.to_yaml().encode())
     print(f'{out}: {label_set.num_classes} classes, {len(label_set.thing_ids)} of them things.')
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +17,7 @@ from pdl_ros.cli.options import (
     Flip,
     OutFolder,
     Precision,
+    RerunFile,
     Scales,
     Weights,
     open_segmenter,
@@ -26,7 +30,8 @@ if TYPE_CHECKING:
     from pdl_ros.fusion import PanopticResult
     from pdl_ros.labels import LabelSet
     from pdl_ros.pipeline import Segmenter
-    from pdl_ros.sources import Source
+    from pdl_ros.rerun_recording import RerunRecording
+    from pdl_ros.sources import RecordedFrame, Source
 
 
 def infer(
@@ -40,6 +45,7 @@ def infer(
     flip: Flip = False,
     engine: EngineName = 'auto',
     precision: Precision = 'auto',
+    rerun: RerunFile = None,
 ) -> None:
     """Segment files without ROS: a 16-bit panoptic PNG, an overlay and a segment list for each
     frame.
@@ -48,31 +54,100 @@ def infer(
 
     frames = open_source(source)  # before the network: it may not be there
     segmenter = open_segmenter(weights, device, scales, flip, engine, precision)
-    count = infer_frames(frames, segmenter, out)
+    with contextlib.ExitStack() as stack:
+        watcher = None
+        if rerun is not None:
+            from pdl_ros.rerun_recording import RerunRecording
+
+            watcher = stack.enter_context(RerunRecording(rerun, segmenter.label_set))
+        count = infer_frames(frames, segmenter, out, watcher)
     print(f'{count} frames segmented into {out}/')
 
 
-def infer_frames(frames: Source, segmenter: Segmenter, out: Path) -> int:
+def infer_frames(
+    frames: Source, segmenter: Segmenter, out: Path, rerun: RerunRecording | None = None
+) -> int:
     """Segment every frame of a source; return their number.
 
     For each frame writes ``NNNNNN_panoptic.png`` (16 bit, class × label_divisor + instance, 65535 =
-    void), ``NNNNNN_overlay.png`` and ``NNNNNN.json`` with its segments.
+    void), ``NNNNNN_overlay.png`` and ``NNNNNN.json`` with its segments. Of a recording NNNNNN is
+    the stamp in nanoseconds, and there are ``NNNNNN_semantic.png`` (8 bit, train ids), the list of
+    all files, ``stamps.csv``, and their label set, ``labels.yaml``: all that `pdl_ros bag score`
+    needs. rerun: is given every frame too, those without a stamp as from 1970 on.
     """
-    import numpy as np
     from rich.progress import track
+
+    if frames.recorded is not None:
+        return _infer_recording(frames, frames.recorded(), segmenter, out, rerun)
+    count = 0
+    for rgb in track(frames, 'segmenting', total=frames.length):
+        stamp = round(count * 1e9 / frames.fps)
+        result = _segment(segmenter, rgb, stamp, rerun)
+        _write_frame(result, rgb, segmenter.label_set, out, f'{count:06d}')
+        count += 1
+    return count
+
+
+def _segment(
+    segmenter: Segmenter, rgb: np.ndarray, stamp: int, rerun: RerunRecording | None
+) -> PanopticResult:
+    """Segment a frame, and show it. stamp: nanoseconds."""
+    result, stages = segmenter.timed(rgb)
+    if rerun is not None:
+        from pdl_ros.rerun_recording import boxes_of_segments
+
+        timing = {name.removesuffix('_ms'): ms for name, ms in stages._asdict().items()}
+        boxes = boxes_of_segments(result.segments.rows())
+        rerun.log(stamp, rgb, result.panoptic.numpy(), boxes, timing)
+    return result
+
+
+def _infer_recording(
+    frames: Source,
+    recorded: Iterator[RecordedFrame],
+    segmenter: Segmenter,
+    out: Path,
+    rerun: RerunRecording | None,
+) -> int:
+    from rich.progress import track
+
+    from pdl_ros.datasets.label_folder import LABELS
+    from pdl_ros.sources.stamps import StampRow, write_stamps
+
+    rows: list[StampRow] = []
+    seen = Counter[int]()
+    with atomic_write(out / LABELS) as file:
+        file.write(segmenter.label_set.to_yaml().encode())
+    try:
+        for frame in track(recorded, 'segmenting', total=frames.length):
+            # Cameras repeat stamps, or have none.
+            again = f'-{seen[frame.stamp]}' if seen[frame.stamp] else ''
+            seen[frame.stamp] += 1
+            name = f'{frame.stamp}{again}'
+            result = _segment(segmenter, frame.rgb, frame.stamp, rerun)
+            file_name = _write_frame(result, frame.rgb, segmenter.label_set, out, name)
+            _write(out / f'{name}_semantic.png', result.semantic.numpy())
+            rows.append(StampRow(frame.stamp, frame.frame_id, frame.log_time, file_name))
+    finally:  # a damaged recording costs what comes after the damage
+        write_stamps(out, rows)
+    return len(rows)
+
+
+def _write_frame(
+    result: PanopticResult, rgb: np.ndarray, label_set: LabelSet, out: Path, name: str
+) -> str:
+    """Write the files of a frame; return the name of its label image."""
+    import numpy as np
 
     from pdl_ros.visualization import overlay
 
-    count = 0
-    for rgb in track(frames, 'segmenting', total=frames.length):
-        result = segmenter(rgb)
-        panoptic = result.panoptic.numpy()
-        picture = overlay(rgb, panoptic, segmenter.label_set)
-        _write(out / f'{count:06d}_panoptic.png', panoptic.astype(np.uint16))
-        _write(out / f'{count:06d}_overlay.png', picture[..., ::-1])
-        write_json(out / f'{count:06d}.json', _segments(result, segmenter.label_set))
-        count += 1
-    return count
+    panoptic = result.panoptic.numpy()
+    picture = overlay(rgb, panoptic, label_set)
+    file = f'{name}_panoptic.png'
+    _write(out / file, panoptic.astype(np.uint16))
+    _write(out / f'{name}_overlay.png', picture[..., ::-1])
+    write_json(out / f'{name}.json', _segments(result, label_set))
+    return file
 
 
 def _segments(result: PanopticResult, label_set: LabelSet) -> list[dict]:

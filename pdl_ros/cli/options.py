@@ -47,7 +47,7 @@ def _scales(scales: str) -> str:
     return scales
 
 
-def _writable_file(path: Path | None) -> Path | None:
+def writable_file(path: Path | None) -> Path | None:
     if path is not None:
         require_writable_file(path)
     return path
@@ -88,10 +88,14 @@ Data = Annotated[
     typer.Option(help='Folder of a data set (docs/datasets.md); "scene" for drawn streets.'),
 ]
 OutFolder = typer.Option('--out', '-o', callback=_writable_folder, help='Folder for the results.')
-OutFile = typer.Option('--out', '-o', callback=_writable_file, help='The file to write.')
+OutFile = typer.Option('--out', '-o', callback=writable_file, help='The file to write.')
+RerunFile = Annotated[
+    Path | None,
+    typer.Option('--rerun', callback=writable_file, help="Also write a file for Rerun's viewer."),
+]
 JsonFile = Annotated[
     Path | None,
-    typer.Option('--json', callback=_writable_file, help='Also write the results here.'),
+    typer.Option('--json', callback=writable_file, help='Also write the results here.'),
 ]
 
 

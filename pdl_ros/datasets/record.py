@@ -9,6 +9,9 @@ import numpy as np
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 
+_COUNTABLE = 1 << 20
+"""Ids below this are counted, with a table of them in memory; others are sorted."""
+
 
 class Segment(NamedTuple):
     """One segment of a panoptic map: its value in the map, its train id, and whether it is a crowd
@@ -48,9 +51,24 @@ def segments_of(panoptic: np.ndarray, label_set: LabelSet) -> tuple[Segment, ...
 
     A thing with number 0 is a crowd region, as Cityscapes has it: things that nobody told apart.
     """
-    ids = [int(i) for i in np.unique(panoptic) if i != PANOPTIC_VOID]
+    counted = ids_and_places(panoptic)
+    found = np.unique(panoptic) if counted is None else counted[0]
+    ids = [int(i) for i in found if i != PANOPTIC_VOID]
     parts = [divmod(i, label_set.label_divisor) for i in ids]
     return tuple(
         Segment(i, class_id, number == 0 and class_id in label_set.thing_ids)
         for i, (class_id, number) in zip(ids, parts, strict=True)
     )
+
+
+def ids_and_places(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the ids of a map, ascending, and for each pixel the place of its own among them; None
+    for a map whose ids are too large, or negative, to be counted.
+    """
+    if not ids.size or ids.min() < 0 or ids.max() >= _COUNTABLE:
+        return None
+    there = np.bincount(ids.ravel()) > 0
+    found = np.flatnonzero(there)
+    places = np.zeros(len(there), np.int32)
+    places[found] = np.arange(len(found), dtype=np.int32)
+    return found, places.take(ids)

@@ -28,7 +28,8 @@ from std_msgs.msg import Header
 
 from pdl_ros.demo.cameras import open_camera
 from pdl_ros.errors import PdlError
-from pdl_ros.node.output.images import ImageWriter
+from pdl_ros.messages.images import ImageWriter
+from pdl_ros.node.output.ros_messages import ROS
 from pdl_ros.node.ros_log import with_possible_log
 from pdl_ros.node.shared_memory import configure_shared_memory
 
@@ -131,7 +132,7 @@ class FramePlayer(Node):
         self._publisher = self.create_publisher(
             Image, 'image', QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         )
-        self._writer = ImageWriter('rgb8')
+        self._writer = ImageWriter(ROS, 'rgb8')
 
     @property
     def topic(self) -> str:

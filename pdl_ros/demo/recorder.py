@@ -16,8 +16,10 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from pdl_ros.imaging.label_images import to_labels
 from pdl_ros.imaging.raw import to_rgb
-from pdl_ros.labels import LabelClass, LabelSet
+from pdl_ros.labels import LabelSet
+from pdl_ros.labels.messages import label_set_of
 from pdl_ros.msg import FrameTiming, LabelInfo, PanopticInstanceArray
 from pdl_ros.node.ros_log import with_possible_log
 
@@ -139,14 +141,7 @@ class Recorder(Node):
         self.node_state = message.goal_state.label
 
     def _keep_labels(self, message: LabelInfo) -> None:
-        colors = np.frombuffer(message.colors, np.uint8).reshape(-1, 3).tolist()
-        classes = (
-            LabelClass(name, (red, green, blue), thing)
-            for name, (red, green, blue), thing in zip(
-                message.class_names, colors, message.is_thing, strict=True
-            )
-        )
-        self.label_set = LabelSet(message.label_set, tuple(classes), message.label_divisor)
+        self.label_set = label_set_of(message)
         for stamp in list(self._pending):  # what came before the labels
             self._emit(stamp)
 
@@ -160,16 +155,9 @@ class Recorder(Node):
             RecordedFrame(
                 to_rgb(parts['rgb']),
                 to_rgb(parts['overlay']),
-                _labels(parts['panoptic']),
+                to_labels(parts['panoptic']),
                 parts['instances'],
                 parts['timing'],
             ),
             self.label_set,
         )
-
-
-def _labels(message: Image) -> np.ndarray:
-    pixels = np.frombuffer(
-        message.data, np.dtype(np.uint16).newbyteorder('>' if message.is_bigendian else '<')
-    )
-    return pixels.reshape(message.height, message.step // 2)[:, : message.width]

@@ -19,9 +19,11 @@ from rich.table import Table
 from pdl_ros.demo.cameras import open_camera
 from pdl_ros.demo.recording import Recording
 from pdl_ros.demo.summary import Statistics, in_words
-from pdl_ros.errors import PdlError
+from pdl_ros.errors import PdlError, require_package
 from pdl_ros.labels import LabelSet
+from pdl_ros.messages.stamps import nanoseconds
 from pdl_ros.network.weight_files import find_weights
+from pdl_ros.rerun_recording import RerunRecording, boxes_of, timing_of
 from pdl_ros.runtime.files import require_writable_folder, write_json
 from pdl_ros.sources import Source
 
@@ -37,7 +39,7 @@ class DemoSettings:
     """source: clip, scene, a file or a folder. rate: frames a second of the camera, 0 = the
     source's own; where the node is slower, the camera waits for it.
     frames: 0 = all of them; of the endless scene, 150. weights: a shipped variant or a file,
-    empty = what was trained on such pictures.
+    empty = what was trained on such pictures. rerun: a file for Rerun's viewer.
     """
 
     source: str = 'clip'
@@ -46,6 +48,7 @@ class DemoSettings:
     out: Path = Path('demo_output')
     rate: float = 0.0
     frames: int = 0
+    rerun: Path | None = None
 
     def __post_init__(self) -> None:
         if self.rate < 0 or self.frames < 0:
@@ -79,15 +82,23 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     settings.out.mkdir(parents=True, exist_ok=True)
     namespace = f'/pdl_demo_{os.getpid()}'  # another demo may run in the same domain
     statistics = Statistics()
+    if settings.rerun is not None:
+        require_package('rerun', 'rerun')
     with (
+        contextlib.ExitStack() as stack,
         ContactSheet(settings.out, rate) as sheet,
         _process('pdl_ros.node.main', namespace, '--ros-args', *node_arguments) as node,
         _process('pdl_ros.demo.frame_player', namespace, *camera_arguments) as camera,
     ):
+        watchers: list[RerunRecording] = []
 
         def keep(frame: RecordedFrame, label_set: LabelSet) -> None:
             sheet.add(frame, label_set)
             statistics.add(frame.timing, len(frame.instances.instances))
+            if settings.rerun is not None:
+                if not watchers:  # now the labels are known
+                    watchers.append(stack.enter_context(RerunRecording(settings.rerun, label_set)))
+                _show(watchers[0], frame)
 
         frames_in = Recording(node, camera, rate, frames).run(keep, namespace)
         node.send_signal(signal.SIGINT)
@@ -98,6 +109,11 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     write_json(settings.out / 'summary.json', summary)
     _print_summary(summary, settings.out)
     return summary
+
+
+def _show(watcher: RerunRecording, frame: RecordedFrame) -> None:
+    stamp, timing = nanoseconds(frame.instances.header.stamp), timing_of(frame.timing)
+    watcher.log(stamp, frame.rgb, frame.panoptic, boxes_of(frame.instances), timing)
 
 
 def _frame_size(source: Source) -> tuple[int, int]:

@@ -1,8 +1,9 @@
-"""Division and means where some classes never occurred."""
+"""Division and means where some classes never occurred, and sums without rounding."""
 
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,18 @@ import numpy as np
 def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Divide, with NaN instead of a warning where the denominator is 0."""
     return numerator / np.where(denominator == 0, np.nan, denominator)
+
+
+def exact(values: np.ndarray) -> np.ndarray:
+    """Return floats as fractions: their sum does not depend on the order of what is added, so that
+    the scores of parts of the images merge to those of all.
+    """
+    return np.array([Fraction(value) for value in values.tolist()], object)
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Return fractions as the nearest floats; anything else as it is."""
+    return values.astype(float) if values.dtype == object else values
 
 
 def mean(values: np.ndarray) -> float:

@@ -15,6 +15,10 @@ import numpy as np
 from pdl_ros.evaluation.overlaps import Overlaps
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
+_TOGETHER = 256
+"""Images whose instances become one array: of an hour of video, the arrays weigh more than what is
+in them.
+"""
 SMALLEST = 100
 """Pixels below which a labelled instance is neither found nor missed."""
 _FOUND, _FALSE, _IGNORED = 1, 0, -1
@@ -35,20 +39,36 @@ class CityscapesAP:
 
     def __init__(self, num_classes: int) -> None:
         self._classes: list[list[Instances]] = [[] for _ in range(num_classes)]
+        self._loose = [0] * num_classes  # images at the end of each list
 
     def add(self, image: dict[int, Instances]) -> None:
         """Add what `count_instances` gave for an image."""
         for class_id, instances in image.items():
-            self._classes[class_id].append(instances)
+            images = self._classes[class_id]
+            images.append(instances)
+            self._loose[class_id] += 1
+            if self._loose[class_id] == _TOGETHER:
+                images[-_TOGETHER:] = [join(images[-_TOGETHER:])]
+                self._loose[class_id] = 0
 
     def merge(self, other: CityscapesAP) -> None:
         """Add all that another collected."""
         for own, others in zip(self._classes, other._classes, strict=True):
             own += others
+        self._loose = [0] * len(self._loose)
 
     def compute(self) -> np.ndarray:
         """Return the (C, 10) AP of each class and threshold; NaN where nothing was labelled."""
         return np.array([_class_ap(images) for images in self._classes])
+
+
+def join(images: Sequence[Instances]) -> Instances:
+    """Return the instances of a class of several images, one at least, as of one."""
+    return Instances(
+        np.concatenate([i.scores for i in images]),
+        np.concatenate([i.outcomes for i in images]),
+        sum(i.labelled for i in images),
+    )
 
 
 def count_instances(
@@ -79,9 +99,8 @@ def _class_ap(images: list[Instances]) -> list[float]:
     labelled = sum(i.labelled for i in images)
     if not labelled:
         return [math.nan] * len(THRESHOLDS)
-    scores = np.concatenate([i.scores for i in images])
-    outcomes = np.concatenate([i.outcomes for i in images])
-    return [_area_under_curve(scores, column, labelled) for column in outcomes.T]
+    together = join(images)
+    return [_area_under_curve(together.scores, column, labelled) for column in together.outcomes.T]
 
 
 def _area_under_curve(scores: np.ndarray, outcomes: np.ndarray, labelled: int) -> float:

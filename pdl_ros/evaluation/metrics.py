@@ -13,7 +13,7 @@ import torch
 from pdl_ros.datasets.record import Sample
 from pdl_ros.errors import PdlError, require
 from pdl_ros.evaluation import cityscapes_ap, coco_ap
-from pdl_ros.evaluation.arithmetic import mean, none_for_nan
+from pdl_ros.evaluation.arithmetic import exact, mean, none_for_nan, rounded
 from pdl_ros.evaluation.overlaps import Overlaps, as_map, overlaps
 from pdl_ros.evaluation.panoptic_quality import SegmentCounts, count_segments
 from pdl_ros.evaluation.semantic_iou import PixelCounts, count_pixels
@@ -81,11 +81,14 @@ class Scores:
 
 
 class ImageCounts(NamedTuple):
-    """What one image adds to the scores."""
+    """What one image adds to the scores, and the overlaps of its panoptic maps that it was counted
+    from.
+    """
 
     segments: SegmentCounts
     pixels: PixelCounts
     instances: Any
+    panoptic: Overlaps
 
 
 class PanopticEvaluator:
@@ -94,19 +97,26 @@ class PanopticEvaluator:
     A segment is one value of a panoptic map; it is found (TP) when it overlaps a labelled segment
     of its class with an IoU above 0.5. The state is a few numbers a class, and with `ap_rule`
     `cityscapes` or `coco` a few for each instance (AP sorts all by their scores): no image is kept.
-    Evaluators of several processes can be pickled and merged.
+    Evaluators of several processes can be pickled and merged; in whatever order, the scores are the
+    same to the last digit.
     """
 
     def __init__(self, label_set: LabelSet, ap_rule: str = 'none') -> None:
         require(ap_rule in AP_RULES, f'The rule for AP is {ap_rule!r}; give one of {AP_RULES}.')
         self.label_set, self.ap_rule = label_set, ap_rule
         classes = label_set.num_classes
-        self._segments, self._pixels = SegmentCounts.none(classes), PixelCounts.none(classes)
+        self._segments = SegmentCounts(*map(_empty, SegmentCounts.none(classes)))
+        self._pixels = PixelCounts(*map(_empty, PixelCounts.none(classes)))
         self._instances: cityscapes_ap.CityscapesAP | coco_ap.CocoAP | None = None
         if ap_rule != 'none':
             rule = cityscapes_ap.CityscapesAP if ap_rule == 'cityscapes' else coco_ap.CocoAP
             self._instances = rule(classes)
         self._images = 0
+
+    @property
+    def images(self) -> int:
+        """Images added so far."""
+        return self._images
 
     def update(
         self,
@@ -143,6 +153,7 @@ class PanopticEvaluator:
             count_segments(panoptic, labels.num_classes),
             count_pixels(pixels, labels),
             self._count_instances(prediction, sample, panoptic, scores),
+            panoptic,
         )
 
     def add(self, image: ImageCounts) -> None:
@@ -165,11 +176,13 @@ class PanopticEvaluator:
         """Return the scores of the images added so far."""
         if not self._images:
             raise PdlError('No image was scored; give at least one labelled image.')
-        pq, sq, rq = self._segments.qualities()
-        iou, iiou = self._pixels.iou(), self._pixels.instance_iou(self.label_set)
+        segments = SegmentCounts(*map(rounded, self._segments))
+        pixels = PixelCounts(*map(rounded, self._pixels))
+        pq, sq, rq = segments.qualities()
+        iou, iiou = pixels.iou(), pixels.instance_iou(self.label_set)
         precision = self._average_precision()
         is_thing = np.array([c.is_thing for c in self.label_set.classes])
-        columns = (pq, sq, rq, iou, *self._segments[1:], iiou, precision.ap, precision.ap50)
+        columns = (pq, sq, rq, iou, *segments[1:], iiou, precision.ap, precision.ap50)
         table = tuple(
             ClassScores(c.name, *(value.item() for value in row))
             for c, row in zip(self.label_set.classes, zip(*columns, strict=True), strict=True)
@@ -228,4 +241,9 @@ class PanopticEvaluator:
     def _add(self, segments: SegmentCounts, pixels: PixelCounts) -> None:
         for totals, counts in ((self._segments, segments), (self._pixels, pixels)):
             for total, count in zip(totals, counts, strict=True):
-                total += count
+                total += exact(count) if count.dtype == float else count
+
+
+def _empty(counts: np.ndarray) -> np.ndarray:
+    """Return a place for sums of such counts: of floats, for exact ones."""
+    return exact(counts) if counts.dtype == float else counts

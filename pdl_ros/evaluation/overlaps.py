@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from pdl_ros.datasets.record import Sample, Segment
+from pdl_ros.datasets.record import Sample, Segment, ids_and_places
 from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
 
@@ -73,9 +73,7 @@ def overlaps(
     truth = _whole_numbers(sample.panoptic, f'The label map of {sample.name}')
     predicted = as_map(prediction, sample)
     segments = _listed(sample, label_set)
-    # One sort of both maps, joined to one number, finds all pairs and their areas.
-    pairs, areas = np.unique(truth << 32 | predicted, return_counts=True)
-    truth_ids, predicted_ids = pairs >> 32, pairs & _LARGEST
+    truth_ids, predicted_ids, areas = _pairs(truth, predicted)
     values = np.setdiff1d(predicted_ids, [void])
     classes = values // divisor
     if classes.size and classes.max() >= label_set.num_classes:
@@ -89,6 +87,21 @@ def overlaps(
     table = np.zeros((1 + len(segments), len(values) + 1), np.int64)
     np.add.at(table, (rows, columns), areas)
     return Overlaps(segments, values, classes, table)
+
+
+def _pairs(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (N,) ids of truth and prediction that share pixels, and how many; by id."""
+    numbered = [ids_and_places(ids) for ids in (truth, predicted)]
+    if any(found is None for found in numbered):  # ids of 24 bits and more, as of COCO's colours
+        pairs, areas = np.unique(truth << 32 | predicted, return_counts=True)
+        return pairs >> 32, pairs & _LARGEST, areas
+    (truth_ids, rows), (predicted_ids, columns) = (found for found in numbered if found)
+    # Counting takes a fifth of the time of a sort.
+    joined = (rows * np.int64(len(predicted_ids)) + columns).ravel()
+    table = np.bincount(joined, minlength=len(truth_ids) * len(predicted_ids))
+    there = np.flatnonzero(table)
+    row, column = np.divmod(there, max(len(predicted_ids), 1))
+    return truth_ids[row], predicted_ids[column], table[there]
 
 
 def as_map(prediction: np.ndarray | torch.Tensor, sample: Sample) -> np.ndarray:

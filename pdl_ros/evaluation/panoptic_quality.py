@@ -39,16 +39,18 @@ def match(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
 
     A pair is of one class and has an IoU above 0.5, so there is at most one partner for each.
     """
-    # Predicting on unlabelled pixels is no fault; predicting void on labelled ones is.
-    union = (
-        overlaps.truth_areas[:, None]
-        + overlaps.predicted_areas
-        - overlaps.shared
-        - overlaps.on_void
-    )
+    union = union_areas(overlaps)
     comparable = overlaps.truth_classes[:, None] == overlaps.classes
     comparable &= ~overlaps.is_crowd[:, None]
     return comparable & (2 * overlaps.shared > union), union
+
+
+def union_areas(overlaps: Overlaps) -> np.ndarray:
+    """Return the (T, P) unions of labelled and predicted segments, pixels."""
+    # Predicting on unlabelled pixels is no fault; predicting void on labelled ones is.
+    alone = overlaps.truth_areas[:, None] + overlaps.predicted_areas
+    union: np.ndarray = alone - overlaps.shared - overlaps.on_void
+    return union
 
 
 def count_segments(overlaps: Overlaps, num_classes: int) -> SegmentCounts:

@@ -17,7 +17,7 @@ Given = TypeVar('Given')
 Segmented = TypeVar('Segmented')
 Scored = TypeVar('Scored')
 
-_MOST_THREADS = 16
+MOST_THREADS = 16
 
 
 def stream(
@@ -32,19 +32,19 @@ def stream(
     sorting, decoders and kernels leave the interpreter to others. A few images for each core are in
     memory, however many there are.
     """
-    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
 
     def scored(pair: tuple[Sample, Segmented]) -> Scored:
         return score(*pair)
 
     with ThreadPoolExecutor(threads, 'scoring') as pool:
-        samples = _ahead(pool, dataset.__getitem__, range(len(dataset)), threads)
+        samples = ahead(pool, dataset.__getitem__, range(len(dataset)), threads)
         watched = track(samples, 'scoring', len(dataset), disable=quiet)
         segmented = ((sample, segment(sample)) for sample in watched)
-        yield from _ahead(pool, scored, segmented, threads)
+        yield from ahead(pool, scored, segmented, threads)
 
 
-def _ahead(
+def ahead(
     pool: ThreadPoolExecutor,
     function: Callable[[Given], Scored],
     items: Iterable[Given],

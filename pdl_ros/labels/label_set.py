@@ -124,6 +124,10 @@ class LabelSet:
             'classes': classes,
         }
 
+    def to_yaml(self) -> str:
+        """Return the text of a YAML file that `load` reads."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=200)
+
     @property
     def num_classes(self) -> int:
         """Number of classes, void not counted."""

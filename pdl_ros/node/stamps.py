@@ -1,4 +1,4 @@
-"""Stamps of messages, also from before 1970, which cameras do send and rclpy's Time refuses."""
+"""The age of stamps by the node's clock."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from typing import Any
 
 from rclpy.clock import Clock
 
+from pdl_ros.messages.stamps import nanoseconds
 
-def nanoseconds(stamp: Any) -> int:
-    """Return a builtin_interfaces/Time in nanoseconds since 1970; negative before."""
-    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
+__all__ = ['nanoseconds', 'seconds_since']
 
 
 def seconds_since(stamp: Any, clock: Clock) -> float:

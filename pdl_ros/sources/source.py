@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pdl_ros.bags.files import is_bag
 from pdl_ros.errors import PdlError
@@ -18,18 +18,30 @@ STILL_FPS = 10.0
 """Frames per second of images, and of a video that does not say."""
 
 
+class RecordedFrame(NamedTuple):
+    """A frame of a recording. rgb: (H, W, 3) uint8. stamp: of its header, and log_time: when it was
+    recorded, in nanoseconds.
+    """
+
+    rgb: np.ndarray
+    stamp: int
+    frame_id: str
+    log_time: int
+
+
 @dataclass(frozen=True)
 class Source:
     """Frames in order: iterate for (H, W, 3) uint8 RGB; every iteration starts again.
 
     `length` is the number of frames, None if they never end or the file does not say. Images of a
-    folder may differ in size.
+    folder may differ in size. `recorded`: the same frames with their stamps, of a rosbag only.
     """
 
     name: str
     fps: float
     length: int | None
     frames: Callable[[], Iterator[np.ndarray]]
+    recorded: Callable[[], Iterator[RecordedFrame]] | None = None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return self.frames()
@@ -62,9 +74,16 @@ def open_source(source: str) -> Source:
 # What reads bags and videos is imported where there is one.
 def _bag(path: Path, topic: str = '') -> Source:
     from pdl_ros.bags.reader import ImageTopic
+    from pdl_ros.messages.stamps import nanoseconds
 
     images = ImageTopic.open(path, topic)
-    return Source(images.topic, images.rate, images.count, lambda: iter(images))
+
+    def recorded() -> Iterator[RecordedFrame]:
+        for rgb, header, message in images.pictures():
+            stamp, frame_id = nanoseconds(header.stamp), str(header.frame_id)
+            yield RecordedFrame(rgb, stamp, frame_id, message.log_time)
+
+    return Source(images.topic, images.rate, images.count, lambda: iter(images), recorded)
 
 
 def _folder(path: Path) -> Source:

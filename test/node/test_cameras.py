@@ -13,8 +13,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
+from pdl_ros.messages.point_cloud import POINT
 from pdl_ros.msg import FrameTiming
-from pdl_ros.node.output.point_cloud import POINT
 from pdl_ros.pipeline import Segmenter
 
 from .harness import Harness, running

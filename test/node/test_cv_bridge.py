@@ -9,7 +9,8 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from pdl_ros.imaging.raw import to_rgb
-from pdl_ros.node.output.images import ImageWriter, PngWriter
+from pdl_ros.messages.images import ImageWriter, PngWriter
+from pdl_ros.node.output.ros_messages import ROS
 
 cv_bridge = pytest.importorskip('cv_bridge', reason='needs cv_bridge', exc_type=ImportError)
 EDGES = np.array([[0, 1, 254], [255, 256, 65535], [257, 4369, 32768]], np.int32)
@@ -31,14 +32,14 @@ def test_every_id_of_a_label_image_survives_cv_bridge(
     bridge: cv_bridge.CvBridge, encoding: str
 ) -> None:
     pixels = EDGES % LIMITS[encoding]
-    message = ImageWriter(encoding).fill(pixels, Header())
+    message = ImageWriter(ROS, encoding).fill(pixels, Header())
     np.testing.assert_array_equal(bridge.imgmsg_to_cv2(message, 'passthrough'), pixels)
 
 
 def test_every_color_of_an_overlay_survives_cv_bridge(
     bridge: cv_bridge.CvBridge, rgb: np.ndarray
 ) -> None:
-    message = ImageWriter('rgb8').fill(rgb, Header())
+    message = ImageWriter(ROS, 'rgb8').fill(rgb, Header())
     np.testing.assert_array_equal(bridge.imgmsg_to_cv2(message, 'passthrough'), rgb)
     np.testing.assert_array_equal(bridge.imgmsg_to_cv2(message, 'bgr8'), rgb[..., ::-1])
 
@@ -50,7 +51,7 @@ def test_every_id_of_a_compressed_label_image_survives_cv_bridge(
     if encoding == '16UC1' and not reads_16_bits(bridge):
         pytest.skip("needs ROS 2's own cv_bridge; the one on PyPI reads PNG with 8 bits")
     pixels = EDGES % LIMITS[encoding]
-    message = PngWriter(encoding).fill(pixels, Header())
+    message = PngWriter(ROS, encoding).fill(pixels, Header())
     decoded = bridge.compressed_imgmsg_to_cv2(message, 'passthrough')
     np.testing.assert_array_equal(decoded, pixels)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from rerun.dataframe import load_recording
 
 
 def demo_process(*arguments: object, domain: int) -> subprocess.Popen[str]:
@@ -49,10 +50,13 @@ def test_demo_shows_every_frame_that_can_be_segmented_to_a_camera_faster_than_an
     frames_folder: Path, weights: Path, tmp_path: Path, domain: int
 ) -> None:
     done = run_demo('--source', frames_folder, '--weights', weights, '--out', tmp_path,
-                    '--rate', 1000, '--device', 'cpu', domain=domain)  # fmt: skip
+                    '--rate', 1000, '--device', 'cpu',
+                    '--rerun', tmp_path / 'demo.rrd', domain=domain)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'Traceback' not in done.stderr
     summary = json.loads((tmp_path / 'summary.json').read_text())
+    view = load_recording(tmp_path / 'demo.rrd').view(index='stamp', contents='/camera/image')
+    assert view.select().read_all().num_rows == 8, 'Rerun shows every frame that was segmented'
     assert (summary['frames_in'], summary['frames_segmented']) == (9, 8)
     assert summary['frames_dropped'] == 1
     said = ' '.join(done.stdout.split())

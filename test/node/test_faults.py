@@ -18,7 +18,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import CompressedImage, Image
 
-from pdl_ros.node.output.point_cloud import POINT
+from pdl_ros.messages.point_cloud import POINT
 from pdl_ros.pipeline import Segmenter
 
 from .harness import running

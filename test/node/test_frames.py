@@ -15,10 +15,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
+from pdl_ros.messages import frame_messages
+from pdl_ros.messages.point_cloud import POINT
 from pdl_ros.node.input.age_limit import AgeLimit
 from pdl_ros.node.input.depth import DepthImages
-from pdl_ros.node.output import publishers
-from pdl_ros.node.output.point_cloud import POINT
 from pdl_ros.node.throttle import Throttle
 from pdl_ros.pipeline import Segmenter
 
@@ -262,12 +262,12 @@ def out_of_memory(*_: Any, **__: Any) -> None:
 
 
 BROKEN: dict[str, Callable[[pytest.MonkeyPatch, NodeInProcess], None]] = {
-    'the overlay': lambda patch, node: patch.setattr(publishers, 'overlay', out_of_memory),
+    'the overlay': lambda patch, node: patch.setattr(frame_messages, 'overlay', out_of_memory),
     'the list of things': lambda patch, node: patch.setattr(
-        publishers.messages, 'instance_array', out_of_memory
+        frame_messages, 'instance_array', out_of_memory
     ),
     'a label image': lambda patch, node: patch.setattr(
-        node.outputs._writers['instance'], 'fill', out_of_memory
+        node.outputs._messages.writers['instance'], 'fill', out_of_memory
     ),
     'the tracks': lambda patch, node: patch.setattr(node.outputs._tracker, 'update', out_of_memory),
 }

@@ -14,13 +14,8 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.input.geometry import (
-    FrameGeometry,
-    choose_output_size,
-    image_size,
-    parse_output_size,
-    pinhole,
-)
+from pdl_ros.imaging.camera_model import image_size, pinhole
+from pdl_ros.node.input.geometry import FrameGeometry, choose_output_size, parse_output_size
 
 HEIGHT, WIDTH = 60, 80
 K = np.array([[70.0, 0.0, 42.0], [0.0, 65.0, 28.0], [0.0, 0.0, 1.0]])

@@ -19,7 +19,8 @@ from std_msgs.msg import Header
 from pdl_ros.errors import PdlError
 from pdl_ros.imaging.encodings import ENCODINGS
 from pdl_ros.imaging.raw import to_rgb
-from pdl_ros.node.output.images import ImageWriter
+from pdl_ros.messages.images import ImageWriter
+from pdl_ros.node.output.ros_messages import ROS
 
 CHANNELS = {
     'rgb': [0, 1, 2],
@@ -265,7 +266,7 @@ def test_a_message_of_any_numbers_is_an_image_of_its_size_or_refused(
 
 
 def test_a_written_image_is_read_back_and_the_next_one_takes_no_new_memory() -> None:
-    writer, pixels = ImageWriter('rgb8'), noise((6, 7, 3))
+    writer, pixels = ImageWriter(ROS, 'rgb8'), noise((6, 7, 3))
     first = writer.fill(pixels, Header(frame_id='camera'))
     np.testing.assert_array_equal(to_rgb(first), pixels)
     assert (first.header.frame_id, first.encoding) == ('camera', 'rgb8')
@@ -280,7 +281,7 @@ def test_a_written_image_is_read_back_and_the_next_one_takes_no_new_memory() -> 
 def test_labels_beyond_a_byte_survive_the_wire() -> None:
     labels = noise((5, 6), np.uint16)
     message = deserialize_message(
-        serialize_message(ImageWriter('16UC1').fill(labels.astype(np.int32), Header())), Image
+        serialize_message(ImageWriter(ROS, '16UC1').fill(labels.astype(np.int32), Header())), Image
     )
     assert (message.encoding, message.step) == ('16UC1', 12)
     np.testing.assert_array_equal(np.frombuffer(message.data, np.uint16).reshape(5, 6), labels)

@@ -12,7 +12,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.output.images import ImageWriter, PngWriter
+from pdl_ros.messages.images import ImageWriter, PngWriter
+from pdl_ros.node.output.ros_messages import ROS
 from pdl_ros.node.parameters import TABLE, NodeSettings
 
 from .harness import OUTPUTS, running
@@ -28,7 +29,7 @@ DEFAULTS = {row.name: row.default for row in TABLE}
 def test_every_value_survives_a_reader_that_decodes_as_opencv_does(encoding: str) -> None:
     dtype = np.uint8 if encoding == 'mono8' else np.uint16
     pixels, header = EDGES % (np.iinfo(dtype).max + 1), Header(frame_id='lens')
-    message = PngWriter(encoding).fill(pixels, header)
+    message = PngWriter(ROS, encoding).fill(pixels, header)
     assert message.header == header
     # What compressed_image_transport writes for images without colour, the space included.
     assert message.format == f'{encoding}; png compressed '
@@ -38,7 +39,7 @@ def test_every_value_survives_a_reader_that_decodes_as_opencv_does(encoding: str
 
 
 def test_a_message_that_is_kept_does_not_change_with_the_next_frame() -> None:
-    writer = PngWriter('16UC1')
+    writer = PngWriter(ROS, '16UC1')
     first = writer.fill(EDGES, Header())
     kept = bytes(first.data)
     writer.fill(EDGES[::-1], Header())
@@ -93,7 +94,7 @@ def test_a_png_alone_is_reason_enough_to_segment_and_nobody_gets_what_was_not_as
 
 
 def test_32_bit_panoptic_images_hold_void_as_65535() -> None:
-    message: Image = ImageWriter('32SC1').fill(EDGES, Header())
+    message: Image = ImageWriter(ROS, '32SC1').fill(EDGES, Header())
     assert (message.encoding, message.step) == ('32SC1', 12)
     np.testing.assert_array_equal(np.frombuffer(message.data, np.int32).reshape(3, 3), EDGES)
 

@@ -16,7 +16,8 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField, RegionOf
 from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.output.point_cloud import CloudWriter
+from pdl_ros.messages.point_cloud import CloudWriter
+from pdl_ros.node.output.ros_messages import ROS
 
 HEIGHT, WIDTH = 6, 9
 FX, FY, CX, CY = 50.0, 60.0, 4.5, 2.0
@@ -27,7 +28,7 @@ HOLES = (0.0, -1.0, math.nan, math.inf, -math.inf)
 
 def labelled_cloud(depth, info, rgb, class_ids, instance_ids, header, organised):
     """The cloud of one depth image."""
-    return CloudWriter(organised).fill(depth, info, rgb, class_ids, instance_ids, header)
+    return CloudWriter(ROS, organised).fill(depth, info, rgb, class_ids, instance_ids, header)
 
 
 def camera_info(**changes: Any) -> CameraInfo:
@@ -127,7 +128,7 @@ def test_points_without_depth_are_left_out_of_a_dense_cloud_and_the_others_stay_
 
 @pytest.mark.parametrize('organised', [True, False])
 def test_a_blind_depth_camera_gives_a_cloud_that_can_still_be_published(organised: bool) -> None:
-    writer = CloudWriter(organised)
+    writer = CloudWriter(ROS, organised)
     writer.fill(depth_image(depths()), camera_info(), *scene(), Header())
     blind = depth_image(np.zeros((HEIGHT, WIDTH)))
     cloud = writer.fill(blind, camera_info(), *scene(), Header())
@@ -203,7 +204,7 @@ def test_a_calibration_with_k_alone_is_used() -> None:
 
 @pytest.mark.parametrize('organised', [True, False])
 def test_one_writer_gives_each_frame_its_own_points_whatever_came_before(organised: bool) -> None:
-    writer, rng = CloudWriter(organised), np.random.default_rng(1)
+    writer, rng = CloudWriter(ROS, organised), np.random.default_rng(1)
     for size in ((6, 9), (6, 9), (4, 5), (12, 3), (6, 9)):
         metres = np.where(rng.random(size) < 0.5, np.nan, 1 + rng.random(size))
         info, views = camera_info(height=size[0], width=size[1]), scene(*size)
@@ -216,7 +217,7 @@ def test_one_writer_gives_each_frame_its_own_points_whatever_came_before(organis
 
 
 def test_a_reader_who_still_holds_the_last_points_does_not_stop_the_next_frame() -> None:
-    writer = CloudWriter(False)
+    writer = CloudWriter(ROS, False)
     held = np.frombuffer(
         writer.fill(depth_image(depths()), camera_info(), *scene(), Header()).data, np.uint8
     )
@@ -292,7 +293,7 @@ def test_pixels_beyond_what_a_fisheye_can_see_ahead_have_no_point_and_none_is_at
 
 
 def test_one_writer_follows_a_camera_that_is_calibrated_anew() -> None:
-    writer, image = CloudWriter(True), depth_image(depths(holes=False))
+    writer, image = CloudWriter(ROS, True), depth_image(depths(holes=False))
     for info in (camera_info(), lens_info('equidistant'), lens_info('plumb_bob'), camera_info()):
         fresh = labelled_cloud(image, info, *scene(), Header(), True)
         assert bytes(writer.fill(image, info, *scene(), Header()).data) == bytes(fresh.data)

@@ -18,9 +18,10 @@ from pdl_ros.errors import PdlError
 from pdl_ros.imaging import masks
 from pdl_ros.imaging.raw import to_rgb
 from pdl_ros.labels import LabelSet
+from pdl_ros.messages.images import ImageWriter
 from pdl_ros.node.input.serialized_image import view_image
-from pdl_ros.node.output.images import ImageWriter
 from pdl_ros.node.output.publishers import warm_up_outputs
+from pdl_ros.node.output.ros_messages import ROS
 
 _NAMES = st.text(st.characters(blacklist_characters='\0', blacklist_categories=['Cs']), max_size=40)
 
@@ -79,7 +80,7 @@ def test_the_first_frame_waits_for_no_compiler():
     image = Image(height=4, width=6, encoding='rgb8', step=18, data=bytes(72))
     for rgb in (to_rgb(view_image(serialize_message(image))), np.zeros((4, 6, 3), np.uint8)):
         labels = torch.zeros(4, 6, dtype=torch.int32).numpy()
-        _, picture = ImageWriter('rgb8').blank(4, 6, Header())
+        _, picture = ImageWriter(ROS, 'rgb8').blank(4, 6, Header())
         visualization.overlay(rgb, labels, label_set, 0.5, picture)
         masks.coco_masks(labels, [0])
     assert before == [len(kernel.signatures) for kernel in (*kernels, masks._scan, masks._compress)]

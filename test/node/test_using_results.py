@@ -13,9 +13,10 @@ import pytest
 from std_msgs.msg import Header
 
 from pdl_ros.fusion import PanopticResult
-from pdl_ros.node.output.images import ImageWriter
-from pdl_ros.node.output.messages import instance_array, label_info
-from pdl_ros.node.output.point_cloud import POINT
+from pdl_ros.messages.images import ImageWriter
+from pdl_ros.messages.instances import instance_array, label_info
+from pdl_ros.messages.point_cloud import POINT
+from pdl_ros.node.output.ros_messages import ROS
 from pdl_ros.pipeline import Segmenter
 
 DOCS = Path(__file__).resolve().parents[2] / 'docs'
@@ -37,7 +38,7 @@ def code(words: str) -> str:
 
 
 def test_each_thing_is_cut_out_of_its_image_by_its_mask(segmenter, result):
-    things = instance_array(result, segmenter.label_set, Header(), 'coco_rle')
+    things = instance_array(ROS, result, segmenter.label_set, Header(), 'coco_rle')
     image = np.full((things.height, things.width, 3), 7, np.uint8)
     assert len(things.instances) > 5
     for thing in things.instances:
@@ -51,8 +52,8 @@ def test_each_thing_is_cut_out_of_its_image_by_its_mask(segmenter, result):
 def test_a_panoptic_image_is_taken_apart_by_label_info(segmenter, result):
     label_set = segmenter.label_set
     names: dict[str, Any] = {
-        'message': ImageWriter('16UC1').fill(result.panoptic.numpy(), Header()),
-        'info': label_info(label_set, Header()),
+        'message': ImageWriter(ROS, '16UC1').fill(result.panoptic.numpy(), Header()),
+        'info': label_info(ROS, label_set, Header()),
     }
     exec(code('label_divisor'), names)
     rows = result.segments.rows()

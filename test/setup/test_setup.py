@@ -277,6 +277,22 @@ def test_every_message_file_is_built_and_every_field_commented():
                 assert '#' in line or commented, f'{path.name}: {line}'
 
 
+def test_who_installs_with_pip_has_the_messages_that_recordings_are_read_by(checkout, tmp_path):
+    build = [sys.executable, 'setup.py', '-q', 'build_py', '--build-lib', str(tmp_path / 'lib')]
+    subprocess.run(build, cwd=checkout, check=True, capture_output=True)
+    code = (
+        'import pdl_ros; from pdl_ros.bags.types import own_definitions; '
+        'print(pdl_ros.__file__, *own_definitions())'
+    )
+    where = {**os.environ, 'PYTHONPATH': str(tmp_path / 'lib')}
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=tmp_path, env=where, check=True, capture_output=True
+    )
+    file, *found = done.stdout.decode().split()
+    assert Path(file).is_relative_to(tmp_path / 'lib')
+    assert sorted(found) == sorted(f'pdl_ros/msg/{p.stem}' for p in (ROOT / 'msg').glob('*.msg'))
+
+
 def test_nothing_names_a_package_index():
     names = re.compile(r'https?://(?!www\.apache\.org|download\.ros\.org/schema)', re.IGNORECASE)
     files = [*ROOT.glob('requirements/*'), *ROOT.glob('scripts/*.py'), ROOT / 'Makefile']

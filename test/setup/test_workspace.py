@@ -73,6 +73,8 @@ def check_that_it_builds_and_exchanges_messages(workspace, domain, mode=''):
 
     installed = workspace / 'install' / 'pdl_ros'
     (package,) = installed.glob('lib/python*/site-packages/pdl_ros')
+    definitions = {path.name for path in (package / 'definitions').iterdir()}
+    assert definitions == {path.name for path in (ROOT / 'msg').iterdir()}
     exchanged = bash(
         workspace,
         'source install/setup.bash\n'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from rclpy.node import Node
@@ -12,9 +13,10 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Header
 
 from pdl_ros.labels import LabelSet
+from pdl_ros.messages.instances import label_info
 from pdl_ros.msg import LabelInfo
-from pdl_ros.node.output import messages
 from pdl_ros.node.output.detections import have_vision_msgs, vision_label_info
+from pdl_ros.node.output.ros_messages import ROS
 from pdl_ros.node.statistics import Statistics
 
 
@@ -30,7 +32,7 @@ class LabelInfoPublishers:
         """`cameras`: by name, what they have seen."""
         self._node, self._label_set = node, label_set
         kinds: list[tuple[type, str, Callable[[LabelSet, Header], Any]]] = [
-            (LabelInfo, 'label_info', messages.label_info)
+            (LabelInfo, 'label_info', partial(label_info, ROS))
         ]
         if have_vision_msgs():
             from vision_msgs.msg import LabelInfo as VisionLabelInfo

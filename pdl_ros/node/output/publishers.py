@@ -6,9 +6,7 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
@@ -17,26 +15,24 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from pdl_ros.errors import PdlError, in_words, require
 from pdl_ros.fusion import PanopticResult
+from pdl_ros.imaging.camera_model import image_size, is_rectified
 from pdl_ros.imaging.masks import coco_masks
 from pdl_ros.labels import LabelSet
+from pdl_ros.messages.frame_messages import LABELS, FrameMessages, with_track_ids
+from pdl_ros.messages.instances import frame_timing
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
 from pdl_ros.node.events import publisher_events
 from pdl_ros.node.input.frame import Frame, camera_info_topic
-from pdl_ros.node.input.geometry import image_size, is_rectified
-from pdl_ros.node.output import messages
 from pdl_ros.node.output.detections import detections, have_vision_msgs
-from pdl_ros.node.output.images import ImageWriter, PngWriter
-from pdl_ros.node.output.point_cloud import CloudWriter
+from pdl_ros.node.output.ros_messages import ROS
 from pdl_ros.node.parameters import NodeSettings
 from pdl_ros.node.stamps import nanoseconds, seconds_since
 from pdl_ros.node.statistics import FrameCounts
 from pdl_ros.pipeline import StageTimes
-from pdl_ros.runtime.thread_pool import num_threads, parallel_for
 from pdl_ros.tracking import Tracker, Tracks
 from pdl_ros.visualization import overlay
 
 _DEPTH = 2  # messages kept for a listener, reliable and volatile
-_LABELS = {'semantic': 'mono8', 'instance': '16UC1', 'panoptic': '16UC1'}
 
 
 class CameraPublishers:
@@ -54,20 +50,17 @@ class CameraPublishers:
         self._node, self._label_set, self._on_match = node, label_set, on_match
         self._geometry = settings.geometry()
         prefix = self._prefix = f'~/{name}/' if name else '~/'
-        encodings = {**_LABELS, 'panoptic': settings.panoptic_encoding}
-        self._overlay = ImageWriter('rgb8')
-        self._writers: dict[str, ImageWriter | PngWriter] = {
-            output: ImageWriter(encoding) for output, encoding in encodings.items()
-        }
-        self._writers['overlay'] = self._overlay
+        self._messages = FrameMessages(
+            ROS,
+            label_set,
+            settings.panoptic_encoding,
+            settings.compressed_labels,
+            settings.points == 'organised',
+        )
         self._publishers: dict[str, Publisher] = {
-            output: self._publisher(Image, f'{prefix}{output}/image') for output in self._writers
+            output: self._publisher(*_image_topic(prefix, output))
+            for output in self._messages.writers
         }
-        for output, encoding in _LABELS.items() if settings.compressed_labels else ():
-            self._writers[f'{output}/compressed'] = PngWriter(encoding)
-            self._publishers[f'{output}/compressed'] = self._publisher(
-                CompressedImage, f'{prefix}{output}/image/compressed'
-            )
         self._publishers['instances'] = self._publisher(PanopticInstanceArray, f'{prefix}instances')
         self._publishers['timing'] = self._publisher(FrameTiming, f'{prefix}timing')
         if have_vision_msgs():
@@ -78,16 +71,16 @@ class CameraPublishers:
             )
         if settings.points != 'none':
             self._publishers['points'] = self._publisher(PointCloud2, f'{prefix}points')
-        self._cloud = CloudWriter(settings.points == 'organised')
         self._lens = ''
         self._tracker = Tracker()
         self._camera_info = self._publisher(CameraInfo, f'{prefix}semantic/camera_info')
 
     def describe(self) -> list[str]:
         """Say of each topic what it carries and how."""
+        writers = self._messages.writers
         return [
             f'{p.topic_name} ({p.msg_type.__module__.split(".")[0]}/{p.msg_type.__name__}'
-            f'{" " + self._writers[name].encoding if name in self._writers else ""}, '
+            f'{" " + writers[name].encoding if name in writers else ""}, '
             f'{p.qos_profile.reliability.name.lower()}, keep last {p.qos_profile.depth})'
             for name, p in (*self._publishers.items(), ('camera_info', self._camera_info))
         ]
@@ -121,19 +114,19 @@ class CameraPublishers:
         """
         if settings.tracking:
             tracks = self._track(frame, result)
-            result = _with_track_ids(result, tracks)
+            result = with_track_ids(result, tracks)
         else:
             tracks = None
-        labels = [(name, name) for name in _LABELS]
-        compressed = [(f'{name}/compressed', name) for name in _LABELS]
+        labels = [name for name in LABELS if name in demanded]
+        compressed = [f'{name}/compressed' for name in LABELS if f'{name}/compressed' in demanded]
         wrong: list[str] = []
         made = [
-            *self._labels(labels, demanded, result, frame.header),
+            *self._messages.labels(labels, result, frame.header),
             *self._things(frame, result, tracks, demanded, settings),
             *self._extras(frame, result, demanded, wrong),
             # What people look at comes after what machines wait for.
-            *self._overlays(frame, result, demanded, settings.overlay_alpha),
-            *self._labels(compressed, demanded, result, frame.header),
+            *self._pictures(frame, result, demanded, settings.overlay_alpha),
+            *self._messages.labels(compressed, result, frame.header),
         ]
         for name, message in made:
             wrong += self._send(name, message)
@@ -151,11 +144,12 @@ class CameraPublishers:
         """Publish how long a frame took, and the counts of its camera; times on the steady clock,
         seconds. Return what went wrong, as `publish` does.
         """
-        timing = FrameTiming(
-            header=frame.header,
+        timing = frame_timing(
+            ROS,
+            frame.header,
+            stages,
             queue_age_ms=1e3 * (frame.started_at - frame.received_at),
             decode_ms=1e3 * (frame.decoded_at - frame.started_at),
-            **stages._asdict(),
             batch_size=batch_size,
             publish_ms=1e3 * (published_at - segmented_at),
             total_ms=1e3 * (published_at - frame.received_at),
@@ -181,24 +175,6 @@ class CameraPublishers:
             self._node.get_logger().info(f'Tracking starts anew: {tracks.reset}.')
         return tracks
 
-    def _labels(
-        self,
-        pairs: list[tuple[str, str]],
-        demanded: frozenset[str],
-        result: PanopticResult,
-        header: Any,
-    ) -> list[tuple[str, Any]]:
-        """Make the demanded label images; pairs: the name of an output and of a result's map."""
-        pairs = [pair for pair in pairs if pair[0] in demanded]
-        filled: dict[int, Any] = {}
-
-        def fill(item: int, _: int) -> None:
-            output, name = pairs[item]
-            filled[item] = self._writers[output].fill(getattr(result, name).numpy(), header)
-
-        parallel_for(fill, len(pairs), num_threads())
-        return [(output, filled[item]) for item, (output, _) in enumerate(pairs)]
-
     def _things(
         self,
         frame: Frame,
@@ -208,15 +184,12 @@ class CameraPublishers:
         settings: NodeSettings,
     ) -> Iterator[tuple[str, Any]]:
         """Make the demanded lists of things."""
-        header, label_set = frame.header, self._label_set
+        header, made = frame.header, self._messages
         if 'instances' in demanded:
-            encoding = '' if settings.mask_encoding == 'none' else settings.mask_encoding
-            yield (
-                'instances',
-                messages.instance_array(result, label_set, header, encoding, tracks),
-            )
+            yield 'instances', made.instances(result, header, settings.mask_encoding, tracks)
         if 'detections' in demanded:
-            yield 'detections', detections(result, label_set, header, tracked=settings.tracking)
+            tracked = settings.tracking
+            yield 'detections', detections(result, self._label_set, header, tracked=tracked)
 
     def _extras(
         self, frame: Frame, result: PanopticResult, demanded: frozenset[str], wrong: list[str]
@@ -235,18 +208,11 @@ class CameraPublishers:
             else:
                 yield name, message
 
-    def _overlays(
+    def _pictures(
         self, frame: Frame, result: PanopticResult, demanded: frozenset[str], alpha: float
     ) -> Iterator[tuple[str, Any]]:
-        """Draw the overlay, if it is demanded."""
         if 'overlay' in demanded:
-            height, width = result.panoptic.shape
-            rgb = frame.rgb
-            if rgb.shape[:2] != (height, width):
-                rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-            message, picture = self._overlay.blank(height, width, frame.header)
-            overlay(rgb, result.panoptic.numpy(), self._label_set, alpha, picture)
-            yield 'overlay', message
+            yield 'overlay', self._messages.overlay(frame, result, alpha)
 
     def _points(self, frame: Frame, result: PanopticResult) -> PointCloud2:
         depth, info = frame.depth, frame.camera_info
@@ -255,8 +221,7 @@ class CameraPublishers:
         if info is None:
             raise PdlError(f'camera_info has not arrived on {camera_info_topic(frame.topic)}.')
         self._log_lens(frame.topic, info)
-        maps = result.semantic.numpy(), result.instance.numpy()
-        return self._cloud.fill(depth, info, frame.rgb, *maps, depth.header)
+        return self._messages.points(frame, result, depth, info)
 
     def _log_lens(self, topic: str, info: CameraInfo) -> None:
         """Say once which rays the points of a lens lie on, as nobody can see that in the image."""
@@ -304,12 +269,9 @@ def warm_up_outputs(label_set: LabelSet) -> None:
         overlay(rgb, labels, label_set)
 
 
-def _with_track_ids(result: PanopticResult, tracks: Tracks) -> PanopticResult:
-    """Return the result with track ids in place of running ids; the 16-bit images hold 65535."""
-    table = result.segments
-    ids = table.instance_id.clone()
-    ids[table.is_thing] = torch.from_numpy((tracks.track_id.astype(np.int64) - 1) % 65535 + 1).int()
-    relabelled = tracks.relabel(result.instance.numpy(), np.uint16).astype(np.int32)
-    return result._replace(
-        instance=torch.from_numpy(relabelled), segments=table._replace(instance_id=ids)
-    )
+def _image_topic(prefix: str, output: str) -> tuple[type, str]:
+    """Return the type and the topic of an output of images, `semantic/compressed` and the like."""
+    name, _, compressed = output.partition('/')
+    if compressed:
+        return CompressedImage, f'{prefix}{name}/image/compressed'
+    return Image, f'{prefix}{name}/image'

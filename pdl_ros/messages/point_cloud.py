@@ -8,13 +8,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
-from std_msgs.msg import Header
 
 from pdl_ros.errors import PdlError
+from pdl_ros.imaging.camera_model import image_size, rays
 from pdl_ros.imaging.encodings import Plane
-from pdl_ros.imaging.raw import planes_of
-from pdl_ros.node.input.geometry import image_size, rays
+from pdl_ros.imaging.raw import RawImage, planes_of
+from pdl_ros.messages.message_factory import MessageFactory
 
 # 20 bytes a point, every field on a multiple of its size, little-endian on every machine. `rgb` is
 # 0x00RRGGBB in the bits of a float32, as PCL and RViz expect it under that name.
@@ -28,13 +27,8 @@ POINT = np.dtype(
         ('instance_id', '<u2'),
     ]
 )
-_TYPES = {'class_id': PointField.UINT16, 'instance_id': PointField.UINT16}
-_FIELDS = [
-    PointField(
-        name=name, offset=int(offset), datatype=_TYPES.get(name, PointField.FLOAT32), count=1
-    )
-    for name, offset in zip(('x', 'y', 'z', 'rgb', *_TYPES), (0, 4, 8, 12, 16, 18), strict=True)
-]
+_UINT16, _FLOAT32 = 4, 7  # of sensor_msgs/PointField
+_TYPES = {'class_id': _UINT16, 'instance_id': _UINT16}
 # Bytes a pixel, type and metres a unit. OpenNI drivers call their millimetres mono16.
 _DEPTHS = {'32FC1': (4, 'f4', 1.0), '16UC1': (2, 'u2', 0.001), 'mono16': (2, 'u2', 0.001)}
 
@@ -47,24 +41,38 @@ class CloudWriter:
     is made.
     """
 
-    def __init__(self, organised: bool) -> None:
-        self.organised = organised
+    def __init__(self, factory: MessageFactory, organised: bool) -> None:
+        self.organised, self._factory = organised, factory
         self._grid = np.empty((0, 0), POINT)
         self._calibration: tuple[Any, ...] = ()
         self._lens: tuple[np.ndarray, np.ndarray]
-        self._message = PointCloud2(
-            fields=_FIELDS, is_bigendian=False, point_step=POINT.itemsize, data=array('B')
+        names, offsets = ('x', 'y', 'z', 'rgb', *_TYPES), (0, 4, 8, 12, 16, 18)
+        self._message = factory.new(
+            'sensor_msgs/msg/PointCloud2',
+            fields=[
+                factory.new(
+                    'sensor_msgs/msg/PointField',
+                    name=name,
+                    offset=offset,
+                    datatype=_TYPES.get(name, _FLOAT32),
+                    count=1,
+                )
+                for name, offset in zip(names, offsets, strict=True)
+            ],
+            is_bigendian=False,
+            point_step=POINT.itemsize,
+            data=factory.octets(b''),
         )
 
     def fill(
         self,
-        depth: Image,
-        info: CameraInfo,
+        depth: RawImage,
+        info: Any,
         rgb: np.ndarray,
         class_ids: np.ndarray,
         instance_ids: np.ndarray,
-        header: Header,
-    ) -> PointCloud2:
+        header: Any,
+    ) -> Any:
         """Return the points of a depth image in its optical frame: x right, y down, z forward.
 
         depth: 32FC1 in metres or 16UC1 in millimetres, along the optical axis; rectified, or where
@@ -109,7 +117,7 @@ class CloudWriter:
         message.is_dense = not self.organised or bool(valid.all())
         return message
 
-    def _rays(self, info: CameraInfo) -> tuple[np.ndarray, np.ndarray]:
+    def _rays(self, info: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the rays of a calibration, anew only when it has changed (a lens takes 0.2 s)."""
         fields = (info.height, info.width, info.binning_x, info.binning_y, info.distortion_model)
         roi = info.roi
@@ -131,16 +139,18 @@ class CloudWriter:
         """Return so many points as a view of the message's data, which keeps the memory it has."""
         data, size = self._message.data, count * POINT.itemsize
         try:
+            if not isinstance(data, array):
+                raise BufferError
             if len(data) > size:
                 del data[size:]
             else:
                 data.frombytes(bytes(size - len(data)))
         except BufferError:  # somebody still looks at the points of the last message
-            self._message.data = array('B', bytes(size))
+            self._message.data = self._factory.octets(bytes(size))
         return np.frombuffer(self._message.data, POINT)
 
 
-def depth_of(message: Image) -> np.ndarray:
+def depth_of(message: RawImage) -> np.ndarray:
     """Return a depth image as (H, W) float32 metres of its own memory, as it is: REP 117 says what
     the special values mean. Raises PdlError when it is no depth image or its sizes contradict.
     """
