@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,12 +18,13 @@ from pdl_ros.cli.options import (
     Weights,
     import_torch,
 )
-from pdl_ros.errors import PdlError, require
+from pdl_ros.errors import PdlError, require, require_package
 from pdl_ros.runtime import precompile
 
 if TYPE_CHECKING:
+    from pdl_ros.bags.pool import Failure
     from pdl_ros.bags.run import BagReport
-    from pdl_ros.bags.run_settings import RunSettings
+    from pdl_ros.bags.run_settings import BagJob, RunSettings
 
 _SHOWN = 5  # sentences about lost images
 
@@ -60,6 +62,12 @@ def run(
         int, typer.Option(min=0, help='Images a file of the result; 0: by the length.')
     ] = 0,
     jobs: Annotated[int, typer.Option(min=1, help='Recordings at a time, each in a process.')] = 1,
+    ray: Annotated[
+        str | None, typer.Option(help='Address of a Ray cluster to do it on, or auto; see docs.')
+    ] = None,
+    ray_cpus: Annotated[
+        float, typer.Option(min=1, help='Processors of the cluster for each of its tasks.')
+    ] = 4,
 ) -> None:
     """Segment recordings into new ones with the topics of the node: label images, instances, label
     info, timing. Given again, the same command goes on where it was interrupted.
@@ -84,9 +92,12 @@ def run(
         batch=batch,
         part_frames=part_frames,
     )
-    status = (
-        _one(sources[0], out, settings) if len(sources) == 1 else _all(sources, out, settings, jobs)
-    )
+    if ray is not None:
+        status = _on_ray(sources, out, settings, ray, ray_cpus)
+    elif len(sources) == 1:
+        status = _one(sources[0], out, settings)
+    else:
+        status = _all(sources, out, settings, jobs)
     if status:
         raise typer.Exit(status)
 
@@ -126,17 +137,44 @@ def print_report(report: BagReport) -> None:
 
 
 def _all(sources: list[Path], out: Path, settings: RunSettings, jobs: int) -> int:
-    from pdl_ros.bags.pool import Failure, run_pool
-    from pdl_ros.bags.run_settings import BagJob
+    from pdl_ros.bags.pool import run_pool
     from pdl_ros.cli.bag.progress import shown_progress
 
-    names = _names(sources)
-    work = [
-        BagJob(source, out / name, settings) for source, name in zip(sources, names, strict=True)
-    ]
+    work = _jobs(sources, out, settings)
     precompile.wait()
     with shown_progress(f'{len(work)} recordings') as progress:
-        outcomes = run_pool(work, jobs, progress)
+        return _say_all(run_pool(work, jobs, progress))
+
+
+def _on_ray(
+    sources: list[Path], out: Path, settings: RunSettings, address: str, cpus: float
+) -> int:
+    require_package('ray', 'ray')
+    from pdl_ros.bags.fleet import run_fleet
+    from pdl_ros.cli.bag.progress import shown_progress
+
+    # The machines of the cluster have other working folders.
+    whole = [source.resolve() for source in sources]
+    with shown_progress(f'{len(whole)} recordings') as progress:
+        return _say_all(run_fleet(_jobs(whole, out.resolve(), settings), address, cpus, progress))
+
+
+def _jobs(sources: list[Path], out: Path, settings: RunSettings) -> list[BagJob]:
+    """Return what is to be made of recordings: of one, `out` itself, else folders in it."""
+    from pdl_ros.bags.run_settings import BagJob
+
+    if len(sources) == 1:
+        return [BagJob(sources[0], out, settings)]
+    names = _names(sources)
+    return [
+        BagJob(source, out / name, settings) for source, name in zip(sources, names, strict=True)
+    ]
+
+
+def _say_all(outcomes: Sequence[BagReport | Failure]) -> int:
+    """Say what became of recordings; return the exit status."""
+    from pdl_ros.bags.pool import Failure
+
     for outcome in outcomes:
         if isinstance(outcome, Failure):
             print(f'{outcome.job.source} failed: {outcome.reason}')
