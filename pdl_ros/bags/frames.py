@@ -57,13 +57,18 @@ class PartEnd:
     part: int
 
 
-class FrameReader:
-    """Read the images of parts of a plan; a context manager.
+def read_frames(plan: Plan, parts: Sequence[int]) -> Iterator[BagFrame | LostFrame | PartEnd]:
+    """Yield the images of parts in order, and where each part ends.
 
-    A decoder that needs what came before begins at the last image before the part that it can
+    Files are opened and closed by whoever iterates: those of SQLite are used by one thread only. A
+    decoder that needs what came before begins at the last image before the part that it can
     begin with, so that each part is the same whether or not the one before was read here.
     """
+    with _FrameReader(plan) as reader:
+        yield from reader.frames(parts)
 
+
+class _FrameReader:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._opened: OpenSelection = plan.images.open()
@@ -78,7 +83,7 @@ class FrameReader:
             for camera in plan.cameras
         ]
 
-    def __enter__(self) -> FrameReader:
+    def __enter__(self) -> _FrameReader:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,7 +93,6 @@ class FrameReader:
                 companions.close()
 
     def frames(self, parts: Sequence[int]) -> Iterator[BagFrame | LostFrame | PartEnd]:
-        """Yield the images of parts in order, and where each part ends."""
         plan, before = self._plan, -1
         for part in parts:
             if before < 0 or part != before + 1:

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pdl_ros.bags.bag_messages import BagMessages
+from pdl_ros.bags.bag_messages import BagMessages, like_ros2
 from pdl_ros.bags.frames import BagFrame
+from pdl_ros.bags.messages import deserialize
 from pdl_ros.bags.plan import Plan
 from pdl_ros.bags.result_topics import ResultTopics
-from pdl_ros.bags.types import serialize, typestore
+from pdl_ros.bags.types import serialize
 from pdl_ros.errors import PdlError, in_words, require
 from pdl_ros.fusion import PanopticResult
 from pdl_ros.imaging.camera_model import image_size
@@ -183,7 +184,7 @@ class ResultMaker:
 
 
 def _as_cdr(frame: BagFrame) -> bytes:
-    message = frame.message
-    if message.topic.encoding == 'ros1':
-        return bytes(typestore('ros1').ros1_to_cdr(message.data, message.topic.type))
-    return message.data
+    """Return the image as it was recorded, as ROS 2 sends it."""
+    if frame.message.topic.encoding == 'ros1':
+        return serialize(like_ros2(deserialize(frame.message)))
+    return frame.message.data

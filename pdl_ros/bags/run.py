@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pdl_ros.bags.frames import FrameReader, LostFrame
+from pdl_ros.bags.frames import LostFrame
 from pdl_ros.bags.plan import Plan, make_plan
 from pdl_ros.bags.result_topics import ResultTopics
 from pdl_ros.bags.results import ResultMaker
@@ -143,38 +143,37 @@ def _write_parts(
 ) -> tuple[int, str]:
     done = sum(plan.kept_in(part) for part in range(len(plan.parts)) if part not in missing)
     made, file = 0, None
-    with FrameReader(plan) as reader:
-        items = segmented(plan, segmenter, maker, reader, missing)
-        try:
-            with contextlib.closing(items):
-                for item in items:
-                    file = file or PartFile(folder, item.part, maker.topics.topics)
-                    if isinstance(item, MadeFrame):
-                        for written in item.written:
-                            file.writer.write(*written)
-                        file.note_frame(item.camera, item.stamp_of_header)
-                        made += 1
-                    elif isinstance(item, LostFrame):
-                        file.note.add_lost(item.sentence)
-                    else:
-                        if plan.settings.tracking:
-                            folder.keep_state(item.part, item.state)
-                        file.note.notes = list(item.notes)
-                        file.finish()
-                        file = None
-                        continue
-                    done += 1
-                    if progress is not None:
-                        progress(done, plan.count)
-        except OSError as error:
-            return made, _full(folder, error)
-        except PdlError as error:
-            if isinstance(error.__cause__, OSError):
-                return made, _full(folder, error.__cause__)
-            raise
-        finally:
-            if file is not None:
-                file.drop()
+    items = segmented(plan, segmenter, maker, missing)
+    try:
+        with contextlib.closing(items):
+            for item in items:
+                file = file or PartFile(folder, item.part, maker.topics.topics)
+                if isinstance(item, MadeFrame):
+                    for written in item.written:
+                        file.writer.write(*written)
+                    file.note_frame(item.camera, item.stamp_of_header)
+                    made += 1
+                elif isinstance(item, LostFrame):
+                    file.note.add_lost(item.sentence)
+                else:
+                    if plan.settings.tracking:
+                        folder.keep_state(item.part, item.state)
+                    file.note.notes = list(item.notes)
+                    file.finish()
+                    file = None
+                    continue
+                done += 1
+                if progress is not None:
+                    progress(done, plan.count)
+    except OSError as error:
+        return made, _full(folder, error)
+    except PdlError as error:
+        if isinstance(error.__cause__, OSError):
+            return made, _full(folder, error.__cause__)
+        raise
+    finally:
+        if file is not None:
+            file.drop()
     return made, ''
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pdl_ros.bags.frames import BagFrame, FrameReader, LostFrame, PartEnd
+from pdl_ros.bags.frames import BagFrame, LostFrame, PartEnd, read_frames
 from pdl_ros.bags.plan import Plan
 from pdl_ros.bags.results import ResultMaker, Timing, Written
 from pdl_ros.errors import PdlError, in_words, printable
@@ -51,7 +51,7 @@ class _Started:
 
 
 def segmented(
-    plan: Plan, segmenter: Segmenter, maker: ResultMaker, reader: FrameReader, parts: Sequence[int]
+    plan: Plan, segmenter: Segmenter, maker: ResultMaker, parts: Sequence[int]
 ) -> Generator[MadeFrame | LostFrame | MadePart, None, None]:
     """Yield what is to be written of parts, in order.
 
@@ -60,7 +60,7 @@ def segmented(
     alone, so that the result does too.
     """
     size = plan.settings.batch or 1
-    frames = ahead(reader.frames(parts), _AHEAD * size, 'bag reader')
+    frames = ahead(read_frames(plan, parts), _AHEAD * size, 'bag reader')
     started = ahead(_start(segmenter, _batches(segmenter, frames, size)), 1, 'segmenter')
     yield from ahead(_make(maker, plan, started), _AHEAD, 'message maker')
 
