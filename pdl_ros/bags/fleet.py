@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from pdl_ros.pipeline import Segmenter
 
 _LOG = logging.getLogger('pdl_ros.bags')
 _RETRIES = 3  # of a task whose process or machine went away
+_PATIENCE = 10  # seconds that a cluster may take to answer
 
 
 @dataclass
@@ -69,8 +71,9 @@ def _cluster(address: str) -> Iterator[Any]:
     import ray
 
     try:
+        _knock(address)
         ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise PdlError(
             f'No Ray cluster answers at {address!r} ({in_words(error)[:200].rstrip(".")}); start '
             'one with `ray start --head`, or leave out --ray.'
@@ -79,6 +82,13 @@ def _cluster(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody is at an address, for which Ray would wait minutes."""
+    host, colon, port = address.rpartition('://')[2].rpartition(':')
+    if colon:
+        socket.create_connection((host, int(port)), _PATIENCE).close()
 
 
 def _begin(ray: Any, job: BagJob, options: dict[str, Any]) -> _Work:
