@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pdl_ros.cli.bag.outcome import print_report
+from pdl_ros.cli.bag.several import run_on_ray, run_several
 from pdl_ros.cli.options import (
     DEFAULT_VARIANT,
     Device,
@@ -18,15 +19,12 @@ from pdl_ros.cli.options import (
     Weights,
     import_torch,
 )
-from pdl_ros.errors import PdlError, require, require_package
+from pdl_ros.errors import require, require_package
 from pdl_ros.runtime import precompile
 from pdl_ros.runtime.memory import share_one_heap
 
 if TYPE_CHECKING:
-    from pdl_ros.bags.run import BagReport
     from pdl_ros.bags.run_settings import RunSettings
-
-_SHOWN = 5  # sentences about lost images
 
 
 def run(
@@ -62,6 +60,12 @@ def run(
         int, typer.Option(min=0, help='Images a file of the result; 0: by the length.')
     ] = 0,
     jobs: Annotated[int, typer.Option(min=1, help='Recordings at a time, each in a process.')] = 1,
+    ray: Annotated[
+        str | None, typer.Option(help='Address of a Ray cluster to do it on, or auto; see docs.')
+    ] = None,
+    ray_cpus: Annotated[
+        float, typer.Option(min=1, help='Processors of the cluster for each of its tasks.')
+    ] = 4,
     rerun: RerunFile = None,
 ) -> None:
     """Segment recordings into new ones with the topics of the node: label images, instances, label
@@ -93,9 +97,12 @@ def run(
     )
     if rerun is not None:
         require_package('rerun', 'rerun')
-    status = (
-        _one(sources[0], out, settings) if len(sources) == 1 else _all(sources, out, settings, jobs)
-    )
+    if ray is not None:
+        status = run_on_ray(sources, out, settings, ray, ray_cpus)
+    elif len(sources) == 1:
+        status = _one(sources[0], out, settings)
+    else:
+        status = run_several(sources, out, settings, jobs)
     if rerun is not None and status < 2:
         _show(sources[0], out, settings, rerun)
     if status:
@@ -128,63 +135,3 @@ def _one(source: Path, out: Path, settings: RunSettings) -> int:
         report = run_bag(job, progress)
     print_report(report)
     return report.exit_status
-
-
-def print_report(report: BagReport) -> None:
-    """Say what became of a recording."""
-    print(f'{report.frames} of {report.total} images of {report.source} are in {report.target}/')
-    if report.made < report.frames:
-        print(f'  of them were there already: {report.frames - report.made}')
-    for note in report.notes:
-        print(f'  {note}')
-    if report.lost:
-        print(f'  lost: {report.lost}')
-        for sentence in report.sentences[:_SHOWN]:
-            print(f'    {sentence}')
-    if not report.whole:
-        print(f'  {report.source} is damaged; what of it is whole is in the result')
-    if report.failure:
-        print(f'  {report.failure}')
-
-
-def _all(sources: list[Path], out: Path, settings: RunSettings, jobs: int) -> int:
-    from pdl_ros.bags.pool import Failure, run_pool
-    from pdl_ros.bags.run_settings import BagJob
-    from pdl_ros.cli.bag.progress import shown_progress
-
-    names = _names(sources)
-    work = [
-        BagJob(source, out / name, settings) for source, name in zip(sources, names, strict=True)
-    ]
-    precompile.wait()
-    with shown_progress(f'{len(work)} recordings') as progress:
-        outcomes = run_pool(work, jobs, progress)
-    for outcome in outcomes:
-        if isinstance(outcome, Failure):
-            print(f'{outcome.job.source} failed: {outcome.reason}')
-        else:
-            print_report(outcome)
-    failed = sum(isinstance(outcome, Failure) for outcome in outcomes)
-    if failed == len(outcomes):
-        raise PdlError('None of the recordings could be segmented; the reasons are above.')
-    return max(1 if isinstance(o, Failure) else o.exit_status for o in outcomes)
-
-
-def default_jobs(count: int) -> int:
-    """Return how many processes share this machine: a network uses about four cores well."""
-    return max(min(count, (os.cpu_count() or 1) // 4), 1)
-
-
-def _names(sources: list[Path]) -> list[str]:
-    """Return the folder of each result, by the name of its recording."""
-    names = [
-        source.resolve().name.removesuffix('.zstd').rpartition('.')[0] or source.resolve().name
-        for source in sources
-    ]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    require(
-        not twice,
-        f'Several recordings are called {", ".join(twice)[:200]}, and their results would be too; '
-        'give them one by one.',
-    )
-    return names
