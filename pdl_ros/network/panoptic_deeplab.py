@@ -47,10 +47,10 @@ class PanopticDeepLab(nn.Module):
 
     def forward(self, images: Tensor) -> HeadOutputs:
         features = self.backbone(images)
-        context = self.semantic_decoder.aspp(features['res5'])
-        instance = semantic = self.semantic_decoder(features, context)
+        shared = self.semantic_decoder.aspp(features['res5']) if self.shared == 'aspp' else None
+        instance = semantic = self.semantic_decoder(features, shared)
         if self.shared != 'decoder':
-            instance = self.instance_decoder(features, context if self.shared == 'aspp' else None)
+            instance = self.instance_decoder(features, shared)
         center = self.center_head(instance)
         # The offset head works in pixels of its own grid, as all published weights do.
         return HeadOutputs(
