@@ -15,6 +15,7 @@ from typing import Any
 from pdl_ros.bags.run import BagReport, Progress, run_bag
 from pdl_ros.bags.run_settings import BagJob
 from pdl_ros.errors import PdlError, in_words
+from pdl_ros.runtime.memory import share_one_heap
 
 _LOG = logging.getLogger('pdl_ros.bags')
 _TRIES = 2
@@ -105,6 +106,7 @@ def _work(pipe: Connection, job: BagJob, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    share_one_heap()
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     try:
         report = run_bag(job, lambda done, total: pipe.send(('progress', (done, total))))

@@ -25,8 +25,9 @@ class ResultTopics:
             for output, (name, kind) in self._outputs(plan, bool(camera.infos)).items():
                 qos = LATCHED if output == 'label_info' else RELIABLE
                 self._add(number, output, f'{prefix}/{name}', kind, qos)
-            for part in camera.parts if settings.copy_inputs else ():
-                self._numbers[number, part.type] = self._copied(part)
+            beside = (*camera.infos, *(camera.depths if settings.points != 'none' else ()))
+            for part in (*camera.parts, *beside) if settings.copy_inputs else ():
+                self._numbers[number, f'input {part.name}'] = self._copied(part)
 
     def number(self, camera: int, output: str) -> int | None:
         """Return the number of a topic; None where that is not written."""

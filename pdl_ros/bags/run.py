@@ -152,7 +152,6 @@ def _write_parts(
                     for written in item.written:
                         file.writer.write(*written)
                     file.note_frame(item.camera, item.stamp_of_header)
-                    made += 1
                 elif isinstance(item, LostFrame):
                     file.note.add_lost(item.sentence)
                 else:
@@ -160,6 +159,7 @@ def _write_parts(
                         folder.keep_state(item.part, item.state)
                     file.note.notes = list(item.notes)
                     file.finish()
+                    made += file.note.frames
                     file = None
                     continue
                 done += 1

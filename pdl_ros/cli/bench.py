@@ -12,14 +12,16 @@ from pdl_ros.cli.options import (
     CpuOrCuda,
     Data,
     Device,
+    EngineName,
     JsonFile,
     OutFile,
+    Precision,
     Weights,
     import_torch,
     open_dataset,
     require_dataset,
 )
-from pdl_ros.errors import require_package
+from pdl_ros.errors import require, require_package
 from pdl_ros.runtime.files import require_writable_file, write_json
 
 bench = typer.Typer(help='Time the parts beside plain versions of them.', no_args_is_help=True)
@@ -222,5 +224,28 @@ def bench_node(
 
     results = node.bench_node(height, width, frames, weights)
     node.print_results(results)
+    if json_file is not None:
+        write_json(json_file, results)
+
+
+@bench.command('bags')
+def bench_bags(
+    frames: Annotated[int, typer.Option(min=5, help='Frames of each recording.')] = 60,
+    weights: Weights = DEFAULT_VARIANT,
+    images: Annotated[str, typer.Option(help='Images in the recordings: raw or jpeg.')] = 'raw',
+    device: Device = 'auto',
+    engine: EngineName = 'auto',
+    precision: Precision = 'auto',
+    json_file: JsonFile = None,
+) -> None:
+    """Time `bag run` at 480×360 and 2048×1024, beside the bare pipeline in the same run."""
+    require(images in ('raw', 'jpeg'), f'--images is {images!r}; it can be raw or jpeg.')
+    for package in ('rosbags', 'mcap'):
+        require_package(package, 'bag')
+    import_torch()
+    from pdl_ros.bench import bags
+
+    results = bags.bench_bags(frames, weights, device, engine, precision, images)
+    bags.print_results(results)
     if json_file is not None:
         write_json(json_file, results)

@@ -16,6 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mcap.reader import make_reader
+from mcap_ros2.decoder import DecoderFactory
+from rosbags.highlevel import AnyReader
 
 from pdl_ros.bags.run import count_parts, finish_bag, run_bag
 from pdl_ros.bags.run_settings import BagJob, RunSettings
@@ -144,6 +147,26 @@ def test_a_part_of_a_recording_is_segmented(bag, tmp_path, segmenter, slice_of, 
     assert times == [START + number * PERIOD + 1000 for number in numbers]
 
 
+def test_other_readers_read_the_result(two, tmp_path, segmenter):
+    run(two, tmp_path / 'out', segmenter, part_frames=5)
+    with AnyReader([tmp_path / 'out']) as reader:
+        assert reader.message_count == 16 * 5 + 4 + 7  # label_info: in each file of each camera
+        for connection, _, raw in reader.messages():
+            read = reader.deserialize(raw, connection.msgtype)
+            if connection.msgtype.endswith('PanopticInstanceArray'):
+                assert (read.label_set, read.height) == ('scene', 96)
+    heard = 0
+    for file in sorted((tmp_path / 'out').glob('*.mcap')):
+        with file.open('rb') as stream:
+            decoded = make_reader(stream, decoder_factories=[DecoderFactory()])
+            for schema, _, message, read in decoded.iter_decoded_messages():
+                heard += 1
+                if schema.name == IMAGE:
+                    stamp = read.header.stamp
+                    assert stamp.sec * 10**9 + stamp.nanosec == message.log_time - DELAY
+    assert heard == reader.message_count
+
+
 def test_a_slice_without_images_is_said(bag, tmp_path, segmenter):
     with pytest.raises(PdlError, match=r'between --start and --end; it has 8 in 0\.700 s'):
         run(bag, tmp_path / 'out', segmenter, start=60.0)
@@ -196,7 +219,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(two, tmp_path):
     assert not (out / 'metadata.yaml').exists(), 'it was through before it was killed'
     before = {file.name: file.stat().st_mtime_ns for file in out.glob('*.mcap')}
     done = command(two, '-o', out, *words)
-    assert (done.returncode, 'were there already' in done.stdout) == (0, True), done.stdout
+    assert (done.returncode, 'were there already:' in done.stdout) == (0, True), done.stdout
     for name, changed in before.items():
         assert (out / name).stat().st_mtime_ns == changed
     files = sorted(path.name for path in (tmp_path / 'whole' / 'out').iterdir())
@@ -272,6 +295,28 @@ def test_a_disk_that_is_full_keeps_what_is_whole_and_the_run_goes_on(
     monkeypatch.undo()
     report = run(bag, tmp_path / 'out', segmenter, part_frames=3)
     assert (report.frames, report.made, report.exit_status) == (8, 5, 0)
+
+
+def test_a_disk_that_is_small_ends_a_run_in_words_and_more_room_lets_it_go_on(bag, tmp_path):
+    """Compressed labels of a file take some 30 kB, and a file system of pages 4 kB at least."""
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip('needs root')
+    try:
+        words = (bag, '-o', disk / 'out', '--part-frames', '2', '--copy-inputs')
+        done = command(*words)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert 'cannot be written: No space left on device; make room' in done.stdout
+        kept = len(read_all(disk / 'out')[f'{NODE}/instances'])
+        assert 2 <= kept < 8 and f'{kept} of 8 images' in done.stdout
+        subprocess.run(['mount', '-o', 'remount,size=10m', str(disk)], check=True)
+        done = command(*words)
+        assert (done.returncode, f'already: {kept}' in done.stdout) == (0, True), done.stdout
+        assert len(read_all(disk / 'out')[f'{NODE}/instances']) == 8
+    finally:
+        subprocess.run(['umount', str(disk)], check=True)
 
 
 def test_two_processes_do_not_write_one_result(bag, tmp_path, segmenter):

@@ -20,6 +20,7 @@ from pdl_ros.cli.options import (
 )
 from pdl_ros.errors import PdlError, require, require_package
 from pdl_ros.runtime import precompile
+from pdl_ros.runtime.memory import share_one_heap
 
 if TYPE_CHECKING:
     from pdl_ros.bags.run import BagReport
@@ -113,15 +114,17 @@ def _show(source: Path, out: Path, settings: RunSettings, file: Path) -> None:
 
 def _one(source: Path, out: Path, settings: RunSettings) -> int:
     from pdl_ros.bags.plan import make_plan
+    from pdl_ros.bags.run_folder import RunFolder
     from pdl_ros.bags.run_settings import BagJob
     from pdl_ros.cli.bag.progress import shown_progress
 
     job = BagJob(source, out, settings)
-    make_plan(job)  # before the network: there may be nothing to do
+    RunFolder(make_plan(job)).check()  # before the network: there may be nothing to do
     precompile.start()
     import_torch()
     from pdl_ros.bags.run import run_bag
 
+    share_one_heap()
     with shown_progress(source.name) as progress:
         report = run_bag(job, progress)
     print_report(report)
@@ -131,8 +134,8 @@ def _one(source: Path, out: Path, settings: RunSettings) -> int:
 def print_report(report: BagReport) -> None:
     """Say what became of a recording."""
     print(f'{report.frames} of {report.total} images of {report.source} are in {report.target}/')
-    if 0 < report.made < report.frames:
-        print(f'  {report.frames - report.made} of them were there already')
+    if report.made < report.frames:
+        print(f'  of them were there already: {report.frames - report.made}')
     for note in report.notes:
         print(f'  {note}')
     if report.lost:
