@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = (
     'body{font:15px sans-serif;max-width:1000px;margin:2em auto}td,th{padding:2px 10px;'
-    'text-align:right}td:first-child{text-align:left}img{max-width:49%}pre{background:#eee}'
-    'svg{max-width:100%;height:auto}.three img{max-width:32.5%}'
-    '.shares{overflow-x:auto}.shares td,.shares th{padding:2px 5px;font-size:12px}'
-    '.shares thead th{writing-mode:vertical-rl}'
+    'text-align:right}td:first-child,th:first-child{text-align:left;overflow-wrap:anywhere}'
+    'img{max-width:49%}.three img{max-width:32.5%}svg{max-width:100%;height:auto}'
+    'pre{background:#eee}.shares{overflow-x:auto}.shares td,.shares th{padding:2px 5px;'
+    'font-size:12px}.shares thead th{writing-mode:vertical-rl}'
 )
 _COLUMNS = {
     'pq': 'PQ',

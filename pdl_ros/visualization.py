@@ -119,7 +119,7 @@ def contact_sheet(
     """
     if not rows or any(len(row) != len(titles) for row in rows):
         raise ValueError(f'a sheet needs rows of {len(titles)} images, one for each title')
-    scaled = [[_to_width(image, width) for image in row] for row in rows]
+    scaled = [[to_width(image, width) for image in row] for row in rows]
     heights = [max(image.shape[0] for image in row) for row in scaled]
     high = title_height + sum(heights) + gap * (len(rows) + 1)
     high += title_height if caption else 0
@@ -136,6 +136,14 @@ def contact_sheet(
         room = (sheet.shape[1] - 2 * gap, title_height - gap)
         _write(sheet, caption, (gap, high - title_height), room, (20, 20, 20))
     return sheet
+
+
+def to_width(image: np.ndarray, width: int) -> np.ndarray:
+    """Return an image at a width, in its proportions."""
+    height = max(round(image.shape[0] * width / image.shape[1]), 1)
+    shrinks = width < image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST_EXACT  # enlarged labels stay crisp
+    return cv2.resize(image, (width, height), interpolation=method)
 
 
 def labels_at_size(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -306,13 +314,6 @@ def _pack(colors: np.ndarray) -> np.ndarray:
     """Return (N, 3) uint8 colours as (N,) uint32 whose bytes are r, g, b, 255."""
     alpha = np.full((len(colors), 1), 255, np.uint8)
     return np.concatenate([colors.astype(np.uint8), alpha], 1).view(np.uint32)[:, 0]
-
-
-def _to_width(image: np.ndarray, width: int) -> np.ndarray:
-    height = max(round(image.shape[0] * width / image.shape[1]), 1)
-    shrinks = width < image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST_EXACT  # enlarged labels stay crisp
-    return cv2.resize(image, (width, height), interpolation=method)
 
 
 def _write(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pdl_ros.cli.options import Device, OutFolder, RerunFile, check_weights
-from pdl_ros.errors import require
+from pdl_ros.errors import require, require_package
 
 _FRAMES = 150  # of the street, ten seconds
 
@@ -58,14 +58,15 @@ def demo(
 
 def _offline(out: Path, weights: str, device: str, frames: int, rerun: Path | None) -> None:
     """Do what a person with a recording does, and show the commands."""
-    from pdl_ros.bags.files import is_bag
+    require_package('matplotlib', 'train')  # of the report; before the work
+    from pdl_ros.bags.writer import METADATA
     from pdl_ros.cli.bag.run import run
     from pdl_ros.cli.bag.score import score
     from pdl_ros.demo.labelled_bag import write_street_bag
 
     street, results = out / 'street', out / 'results'
     scores, report = out / 'scores.json', out / 'report.html'
-    if is_bag(street):
+    if (street / METADATA).is_file():  # it was written to its end
         print(
             f'{street} is there already and is used; give another folder with --out for a new one.'
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 
@@ -13,7 +12,7 @@ from pdl_ros.datasets import PanopticDataset, Sample
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import SEMANTIC_VOID
 from pdl_ros.pipeline import Segmenter
-from pdl_ros.visualization import contact_sheet, overlay
+from pdl_ros.visualization import contact_sheet, overlay, to_width
 
 _WIDTH = 480  # pixels of a picture
 
@@ -43,7 +42,11 @@ def worst_pictures(
         wrong = float((predicted != classes)[known].mean()) if known.any() else 0.0
         if len(worst) < count or wrong > worst[0][0]:
             pictures = _overlays(sample.image, dataset.label_set, ids, result.panoptic)
-            entry = (wrong, index, WorstPicture(sample.name, wrong, *map(_small, pictures)))
+            entry = (
+                wrong,
+                index,
+                WorstPicture(sample.name, wrong, *(to_width(p, _WIDTH) for p in pictures)),
+            )
             (heapq.heappush if len(worst) < count else heapq.heapreplace)(worst, entry)
     return [picture for _, _, picture in sorted(worst, reverse=True)]
 
@@ -71,9 +74,3 @@ def _truth(sample: Sample, divisor: int) -> tuple[np.ndarray, np.ndarray]:
         ids[inside] = segment.class_id * divisor + min(number, divisor - 1)
         classes[inside] = segment.class_id
     return ids, classes
-
-
-def _small(picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    size = (_WIDTH, max(round(height * _WIDTH / width), 1))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

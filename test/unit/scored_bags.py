@@ -33,6 +33,7 @@ def write_results(
     tracks: Sequence[Tracks] | None = None,
     panoptic: str = '16UC1',
     node: str = NODE,
+    times_of_log: Sequence[int] | None = None,
 ) -> Path:
     """Record results under the names of the node's topics, at stamps in nanoseconds.
 
@@ -63,5 +64,6 @@ def write_results(
                 'instances': instance_array(make, result, label_set, header, '', tracked),
             }
             for topic, identity in topics.items():
-                bag.write(identity, stamp + 50_000_000, serialize(messages[topic]))
+                logged = times_of_log[number] if times_of_log else stamp
+                bag.write(identity, logged + 50_000_000, serialize(messages[topic]))
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +19,10 @@ from pdl_ros.errors import PdlError
 from pdl_ros.evaluation import PanopticEvaluator
 from pdl_ros.evaluation.recordings import frames
 from pdl_ros.evaluation.recordings.images import find_pictures, open_images
+from pdl_ros.evaluation.recordings.label_sets import choose_label_set
 from pdl_ros.evaluation.recordings.result import BagScores, RecordingScore
 from pdl_ros.evaluation.recordings.saved_scores import read_scores, to_dict, write_scores
-from pdl_ros.evaluation.recordings.score import ScoreSettings, choose_label_set, score_recording
+from pdl_ros.evaluation.recordings.score import ScoreSettings, score_recording
 from pdl_ros.evaluation.run import count_result
 from pdl_ros.fusion import PanopticResult
 from pdl_ros.labels import LabelSet
@@ -138,6 +140,13 @@ def test_recordings_merge_from_bags_or_files_to_what_one_bag_would_have(street, 
     assert BagScores(parts).matching == (8, 8, 16)
 
 
+def test_a_score_can_be_made_in_another_process_and_sent_back(street):
+    found = score(street.found, street.truth, find_pictures([street.truth]), identities=True)
+    sent = pickle.loads(pickle.dumps(found))
+    assert to_dict(BagScores([sent])) == to_dict(BagScores([found]))
+    assert sent.worst[0].pictures.keys() == {'picture', 'truth', 'prediction'}
+
+
 def test_identities_and_flicker_are_counted_where_there_is_something_to_count_by(street):
     plain = BagScores([score(street.found, street.truth)])
     assert set(plain.stability().values()) == {None}
@@ -181,6 +190,44 @@ def test_a_prediction_that_flips_between_frames_flickers_more(street, tmp_path):
     assert wild > 0.3 > calm
 
 
+@pytest.mark.parametrize('bframes', [0, 2])
+def test_pictures_may_be_a_video_whose_packets_are_not_in_the_order_of_time(tmp_path, bframes):
+    pytest.importorskip('av')
+    from .video_recordings import encode, number_of, record_video
+
+    packets = encode('h264', 12, bframes)
+    images = open_images(f'{record_video(tmp_path / "drive.mcap", packets)}:/video')
+    by_time = np.argsort(images.stamps)
+    assert (by_time.tolist() != list(range(12))) == bool(bframes)
+    loaded = [load() for load in images.load(by_time[3:])]
+    assert [number_of(rgb) for rgb in loaded if rgb is not None] == list(range(3, 12))
+
+    cut = record_video(tmp_path / 'cut.mcap', packets[2:])  # until the next key frame
+    images = open_images(f'{cut}:/video')
+    loaded = [load() for load in images.load(np.argsort(images.stamps))]
+    assert [rgb is None for rgb in loaded] == [True] * 3 + [False] * 7
+
+
+def test_frames_are_followed_in_the_order_of_their_stamps_whenever_they_were_recorded(
+    street, tmp_path
+):
+    turned = write_results(
+        tmp_path / 'out',
+        street.labels,
+        street.results[::-1],
+        stamps(COUNT)[::-1],
+        tracks=street.tracks[::-1],
+        times_of_log=stamps(COUNT),
+    )
+    images = find_pictures([street.truth])
+    one, other = (
+        BagScores([score(bag, street.truth, images, identities=True)])
+        for bag in (turned, street.found)
+    )
+    assert one.stability() == other.stability()
+    assert every_digit(one.compute()) == every_digit(other.compute())
+
+
 def test_the_worst_frames_are_a_second_apart_and_have_their_pictures(street, tmp_path):
     times = [START + n * 400_000_000 for n in range(COUNT)]
     out = write_results(tmp_path / 'out', street.labels, street.results, times)
@@ -210,6 +257,14 @@ def test_truth_may_be_label_pngs_that_are_named_by_their_stamps(street, tmp_path
     assert every_digit(total) == evaluated(street.samples, street.results, street.labels)
 
 
+def test_truth_may_be_label_pngs_of_any_name_that_a_table_of_stamps_lists(street, tmp_path):
+    truth = _truth_folder(tmp_path / 'truth', street, range(COUNT), 'left {0}.png')
+    rows = (f'{stamp},left {n}.png\n' for n, stamp in enumerate(stamps(COUNT)))
+    (truth / 'stamps.csv').write_text('stamp,file\n' + ''.join(rows))
+    total = BagScores([score(street.found, truth)]).compute()
+    assert every_digit(total) == evaluated(street.samples, street.results, street.labels)
+
+
 def test_truth_may_be_a_topic_of_the_same_bag_and_is_not_taken_for_the_prediction(street, tmp_path):
     from pdl_ros.bags.reader import open_bag
     from pdl_ros.bags.writer import BagWriter
@@ -227,6 +282,37 @@ def test_truth_may_be_a_topic_of_the_same_bag_and_is_not_taken_for_the_predictio
     assert every_digit(BagScores([found]).compute()) == evaluated(
         street.samples, street.results, street.labels
     )
+
+
+def test_of_several_cameras_one_is_named_and_its_own_things_are_taken(street, tmp_path):
+    from pdl_ros.bags.reader import open_bag
+    from pdl_ros.bags.writer import BagWriter
+
+    with BagWriter(tmp_path / 'two') as writer:
+        for camera, results in (('front', street.results), ('left', street.results[::-1])):
+            folder = write_results(
+                tmp_path / camera,
+                street.labels,
+                results,
+                stamps(COUNT),
+                ['label_info'],
+                node=f'{NODE}/{camera}',
+            )
+            bag = open_bag(folder)
+            numbers = {t.name: writer.add_topic(t.name, t.type) for t in bag.topics}
+            for message in bag.messages(bag.topics):
+                writer.write(numbers[message.topic.name], message.log_time, message.data)
+        info = writer.add_topic(f'{NODE}/label_info', 'pdl_ros/msg/LabelInfo')
+        (topic,) = (t for t in open_bag(street.found).topics if t.name.endswith('label_info'))
+        message = next(open_bag(street.found).messages([topic]))
+        writer.write(info, message.log_time, message.data)
+    with pytest.raises(PdlError, match=f'several label images.*{NODE}/left/panoptic/image'):
+        frames.open_predictions(tmp_path / 'two')
+    front = frames.open_predictions(tmp_path / 'two', f'{NODE}/front/panoptic/image')
+    assert front.label_set == street.labels
+    found = score_recording(front, frames.open_truth(street.truth), street.labels, quiet=True)
+    wanted = evaluated(street.samples, street.results, street.labels)
+    assert every_digit(BagScores([found]).compute()) == wanted
 
 
 def test_frames_without_their_things_are_left_out_and_that_is_said(street, tmp_path):
@@ -271,6 +357,19 @@ def test_a_tolerance_finds_what_was_stamped_anew(street, tmp_path):
         score(out, street.truth)
     total = BagScores([score(out, street.truth, tolerance=5_000_000)]).compute()
     assert every_digit(total) == evaluated(street.samples, street.results, street.labels)
+
+
+def test_pictures_of_other_frames_are_no_pictures_and_that_is_said(street, tmp_path):
+    half = [s + (n % 2) * 1_000_000 for n, s in enumerate(stamps(COUNT))]
+    for times, says in (
+        ([s + 1_000_000 for s in half], 'Flicker is left out: no picture of '),
+        (half, f'{COUNT // 2} of {COUNT} predicted frames have no picture in '),
+    ):
+        out = write_results(tmp_path / says[:5], street.labels, street.results, times)
+        images = find_pictures([street.truth])
+        found = score(out, street.truth, images, tolerance=3_000_000)
+        assert any(note.startswith(says) for note in found.notes), found.notes
+        assert found.flickers == (not says.startswith('Flicker'))
 
 
 def test_numbers_of_stuff_in_a_truth_do_not_matter_as_in_a_data_set(street, tmp_path):

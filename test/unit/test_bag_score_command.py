@@ -82,6 +82,17 @@ def test_scores_are_printed_kept_and_merged_again_from_their_files(run, tmp_path
     assert twice['images'] == 12
 
 
+def test_one_recording_of_a_fleet_that_cannot_be_scored_costs_itself_and_status_1(run, tmp_path):
+    (tmp_path / 'text.txt').write_text('no bag')
+    status, said, _ = run('bag', 'score', 'text.txt', 'out', '--truth', 'in')
+    assert status == 1
+    assert 'images: 6' in said
+    assert said.splitlines()[-1].startswith('text.txt is not among the scores: text.txt is neither')
+    status, _, said = run('bag', 'score', 'text.txt', 'text.txt', '--truth', 'in')
+    assert (status, said.count('\n')) == (2, 1)
+    assert 'None of the 2 could be scored; the first: text.txt is not' in said
+
+
 def test_several_recordings_are_scored_as_one_with_one_truth_or_one_for_each(run):
     once = run('bag', 'score', 'out', 'out', '--truth', 'in')
     each = run('bag', 'score', 'out', 'out', '--truth', 'in', '--truth', 'in')
@@ -132,6 +143,7 @@ MISTAKES = {
         'out', '--truth', 'out', '--truth-topic', '/panoptic_node/panoptic/image'
     ),
     'it can be cityscapes, coco, none': ('out', '--truth', 'in', '--ap', 'voc'),
+    'give finite numbers': ('out', '--truth', 'in', '--tolerance', 'inf'),
     'No label set': ('out', '--truth', 'in', '--labels', 'nowhere'),
     '--labels has label set': ('out', '--truth', 'in', '--labels', 'camvid'),
     'is no rosbag; give --images': ('out', '--truth', 'in', '--images', 'text.txt'),
@@ -166,7 +178,9 @@ def _plain_bag(folder: Path) -> None:
         bag.write(topic, START, serialize(image))
 
 
-def test_what_infer_makes_of_a_bag_is_named_by_stamp_and_has_the_scores_of_evaluate(run, tmp_path):
+def test_what_infer_and_run_make_of_a_bag_has_the_scores_of_evaluate_to_the_last_digit(
+    run, tmp_path
+):
     used = (
         '--weights',
         'scene_tiny',
@@ -195,9 +209,13 @@ def test_what_infer_makes_of_a_bag_is_named_by_stamp_and_has_the_scores_of_evalu
         cv2.imwrite(str(data / 'panoptic' / 'val' / f'{n}.png'), labels)
     status, said, _ = run('evaluate', '--data', 'data', *used, '--json', 'b.json')
     assert status == 0, said
-    ours, theirs = (json.loads((tmp_path / f'{x}.json').read_text()) for x in 'ab')
+    status, _, said = run('bag', 'run', 'in', '-o', 'ran', *used, '--labels', 'png')
+    assert status == 0, said
+    status, said, _ = run('bag', 'score', 'ran', '--truth', 'in', '--json', 'c.json')
+    assert status == 0, said
+    ours, theirs, bags = (json.loads((tmp_path / f'{x}.json').read_text()) for x in 'abc')
     for name in ('pq', 'sq', 'rq', 'miou', 'iiou', 'ap', 'ap50', 'classes', 'confusion'):
-        assert ours[name] == theirs[name], name
+        assert ours[name] == theirs[name] == bags[name], name
 
 
 def test_frames_of_a_bag_that_repeat_their_stamp_do_not_overwrite_each_other(run, tmp_path):

@@ -267,6 +267,7 @@ HOPELESS = {
     'evaluate': ('evaluate', '--data', 'scene', '--json', 'file/scores.json'),
     'import': ('checkpoint', 'import', 'scene_tiny', '-o', 'file/a.safetensors'),
     'export': ('export', 'onnx', 'scene_tiny', '-o', 'file/a.onnx'),
+    'bag score': ('bag', 'score', 'a.json', '--json', 'file/b.json'),
     'bench fusion': ('bench', 'fusion', '--json', '/proc/here/a.json'),
     'bench engines': ('bench', 'engines', '--json', 'folder'),
     'bench tracking': ('bench', 'tracking', '--json', 'file/a.json'),
@@ -361,6 +362,7 @@ from pdl_ros.bench import agreement, fusion
 from pdl_ros.cli import catalogue, inspection, options
 from pdl_ros.engines import onnx_engine, onnx_file, tensorrt_plans
 from pdl_ros.evaluation import report, run
+from pdl_ros.evaluation.recordings import images, report as page, saved_scores, score
 from pdl_ros.sources import open_source
 from pdl_ros.training import trainer
 pdl_ros.cli.app.infer.__globals__['infer_frames']

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,23 +77,26 @@ def score(
     Exit status: 0 all is well, 1 a score is below what was asked for or a recording is damaged, 2
     nothing could be scored.
     """
-    asked = None if labels is None else LabelSet.load(labels)
+    require(
+        math.isfinite(tolerance) and math.isfinite(window),
+        '--tolerance and --window are milliseconds and seconds; give finite numbers.',
+    )
+    if labels is not None:
+        LabelSet.load(labels)  # before PyTorch: it may not be there
     jobs = _jobs(predictions, truth or [])
     if report is not None:
         require_package('matplotlib', 'train')
     import_torch()
     from pdl_ros.evaluation.recordings.report import print_scores, write_report
     from pdl_ros.evaluation.recordings.result import BagScores
-    from pdl_ros.evaluation.recordings.saved_scores import read_scores, write_scores
+    from pdl_ros.evaluation.recordings.saved_scores import write_scores
     from pdl_ros.evaluation.recordings.score import ScoreSettings
 
     settings = ScoreSettings(round(tolerance * 1e6), ap, window, identities)
-    recordings: list[RecordingScore] = []
-    for place, true in jobs:
-        if true is None:
-            recordings += read_scores(place)
-        else:
-            recordings.append(_score(place, true, topic, truth_topic, images, asked, settings))
+    asked = None if labels is None else LabelSet.load(labels)
+    recordings, failures = _all(
+        jobs, lambda place, true: _score(place, true, topic, truth_topic, images, asked, settings)
+    )
     scores = BagScores(recordings)
     total = scores.compute()
     print_scores(scores, total)
@@ -109,7 +112,7 @@ def score(
         'IDF1': min_idf1,
         'share of matched frames': min_matched,
     }
-    failures = _failures(scores, total, limits, max_flicker)
+    failures += _failures(scores, total, limits, max_flicker)
     if not scores.is_whole:
         failures.append('A recording is damaged, and what could be read of it was scored.')
     if failures:
@@ -131,6 +134,26 @@ def _jobs(predictions: Sequence[Path], truths: Sequence[Path]) -> list[tuple[Pat
     return [(p, None if p in files else next(of_each)) for p in predictions]
 
 
+def _all(
+    jobs: Sequence[tuple[Path, Path | None]], score_one: Callable[[Path, Path], RecordingScore]
+) -> tuple[list[RecordingScore], list[str]]:
+    """Return the scores of all recordings, and why some of several are not among them."""
+    from pdl_ros.evaluation.recordings.saved_scores import read_scores
+
+    recordings: list[RecordingScore] = []
+    failures: list[str] = []
+    for place, true in jobs:
+        try:
+            recordings += read_scores(place) if true is None else [score_one(place, true)]
+        except PdlError as error:  # one recording of a fleet costs itself
+            if len(jobs) == 1:
+                raise
+            failures.append(f'{place} is not among the scores: {error}')
+    if not recordings:
+        raise PdlError(f'None of the {len(jobs)} could be scored; the first: {failures[0]}')
+    return recordings, failures
+
+
 def _score(
     place: Path,
     true: Path,
@@ -142,7 +165,8 @@ def _score(
 ) -> RecordingScore:
     from pdl_ros.evaluation.recordings import frames
     from pdl_ros.evaluation.recordings.images import find_pictures, open_images
-    from pdl_ros.evaluation.recordings.score import choose_label_set, score_recording
+    from pdl_ros.evaluation.recordings.label_sets import choose_label_set
+    from pdl_ros.evaluation.recordings.score import score_recording
 
     found = frames.open_predictions(place, topic)
     if place.resolve() == true.resolve():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -24,14 +23,6 @@ class Association:
     @property
     def matched(self) -> int:
         return len(self.pairs)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the counts as plain data."""
-        return {
-            'matched': self.matched,
-            'predicted_frames': self.predictions,
-            'labelled_frames': self.truths,
-        }
 
 
 def associate(predicted: np.ndarray, labelled: np.ndarray, tolerance: int = 0) -> Association:

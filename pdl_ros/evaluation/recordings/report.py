@@ -49,15 +49,15 @@ def write_report(scores: BagScores, total: Scores, path: Path) -> None:
     """Write a page: scores, curves over time, classes, confusion, stability, the worst frames."""
     require_package('matplotlib', 'train')
     plain = total.to_dict()
-    title = f'Scores of {scores.recordings[0].name}'
-    if len(scores.recordings) > 1:
+    first, *others = scores.recordings
+    if others:
         title = f'Scores of {len(scores.recordings)} recordings'
-    lines = [_matched(recording) for recording in scores.recordings]
-    lines += sorted({note for recording in scores.recordings for note in recording.notes})
-    parts = [page.bullets(lines)]
-    if len(scores.recordings) > 1:
-        parts += [page.heading('Recordings, in percent'), _recordings(scores.recordings)]
+        lines = list(dict.fromkeys(note for r in scores.recordings for note in r.notes))
+        parts = [page.heading('Recordings, in percent'), _recordings(scores.recordings)]
+    else:
+        title, lines, parts = f'Scores of {first.name}', [_matched(first), *first.notes], []
     parts += [
+        page.bullets(lines),
         page.heading('Over time'),
         _curves(scores),
         page.heading('Scores in percent'),
@@ -82,7 +82,9 @@ def _matched(recording: RecordingScore) -> str:
 def _stability(scores: BagScores) -> list[str]:
     """Say what is known of stability, a line each."""
     lines, flicker, ids = [], scores.flicker, scores.identities
-    if flicker is not None:
+    if flicker is not None and not flicker.still:
+        lines.append('Flicker: no two successive frames have pixels that do not change.')
+    elif flicker is not None:
         lines.append(
             f'Flicker: {100 * flicker.share:.2f} % of the pixels that do not change get another '
             f'class from frame to frame; {100 * flicker.still / max(flicker.compared, 1):.0f} % of '
@@ -104,7 +106,9 @@ def _recordings(recordings: Sequence[RecordingScore]) -> str:
         one = BagScores([recording])
         total, stability = one.compute().to_dict(), one.stability()
         values = [total[name] for name in ('pq', 'sq', 'rq', 'miou', 'ap')]
-        rows.append([recording.name, recording.matching.matched, *values, stability['flicker']])
+        matching = recording.matching
+        frames = f'{matching.matched} of {matching.labelled_frames}'
+        rows.append([recording.name, frames, *values, stability['flicker']])
     headings = ['recording', 'frames', 'PQ', 'SQ', 'RQ', 'mIoU', 'AP', 'flicker']
     return page.table(headings, rows)
 
@@ -147,10 +151,15 @@ def _curves(scores: BagScores) -> str:
         axes.legend(frameon=False, loc='center left', bbox_to_anchor=(1, 0.5))
         axes.grid(axis='y', alpha=0.3)
     axes.set_xlim(0, end)
-    axes.set_xlabel(f'seconds after {_moment(scores.recordings[0].windows[0].start)}')
-    seconds = scores.recordings[0].window / 1e9
+    axes.set_xlabel(
+        f'seconds after {_moment(scores.recordings[0].windows[0].start)}'
+        if len(scores.recordings) == 1
+        else 'seconds, one recording after another'
+    )
+    lengths = sorted({recording.window / 1e9 for recording in scores.recordings})
+    words = ' to '.join(f'{seconds:g}' for seconds in {lengths[0]: 0, lengths[-1]: 0})
     return page.figure(figure) + page.paragraph(
-        f'A point is a window of {seconds:g} s: the score of its frames, not their mean.'
+        f'A point is a window of {words} s: the score of its frames, not their mean.'
     )
 
 

@@ -127,23 +127,27 @@ def _load(data: dict[str, Any], label_set: LabelSet, rule: str, path: Path) -> R
         raise ValueError
     ids = data['identities']
     return RecordingScore(
-        printable(str(data['name'])),
-        printable(str(data['truth'])),
-        label_set,
-        rule,
-        Matching(**{name: _count(n) for name, n in data['frames'].items()}),
-        _count(data['window']),
-        windows,
-        None if ids is None else IdentityCounts(**{n: _count(v) for n, v in ids.items()}),
-        bool(data['flickers']),
-        bool(data['is_tracked']),
-        bool(data['is_whole']),
-        [
+        name=printable(str(data['name'])),
+        truth=printable(str(data['truth'])),
+        label_set=label_set,
+        ap_rule=rule,
+        matching=Matching(**_counts(data['frames'])),
+        window=_count(data['window']),
+        windows=windows,
+        identities=None if ids is None else IdentityCounts(**_counts(ids)),
+        flickers=bool(data['flickers']),
+        is_tracked=bool(data['is_tracked']),
+        is_whole=bool(data['is_whole']),
+        worst=[
             WorstFrame(printable(str(f['recording'])), int(f['stamp']), float(f['pq']), {})
             for f in data['worst']
         ],
-        [printable(str(note)) for note in data['notes']],
+        notes=[printable(str(note)) for note in data['notes']],
     )
+
+
+def _counts(data: dict[str, Any]) -> dict[str, int]:
+    return {name: _count(number) for name, number in data.items()}
 
 
 def _count(number: Any) -> int:

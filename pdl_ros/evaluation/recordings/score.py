@@ -13,7 +13,7 @@ import numpy as np
 from rich.progress import track
 
 from pdl_ros.datasets.record import Sample, segments_of
-from pdl_ros.errors import PdlError, require
+from pdl_ros.errors import require
 from pdl_ros.evaluation.arithmetic import mean
 from pdl_ros.evaluation.metrics import ImageCounts, PanopticEvaluator
 from pdl_ros.evaluation.recordings.association import Association, associate
@@ -88,7 +88,8 @@ def score_recording(
     frame has a truth, and for labels that contradict each other.
     """
     matching = associate(predictions.stamps, truth.stamps, settings.tolerance)
-    ap_rule, notes = _what_is_there(predictions, images, settings)
+    images, notes = _usable(images, predictions)
+    ap_rule, more = _what_is_there(predictions, settings)
     evaluator = PanopticEvaluator(label_set, ap_rule)
     windows = _Windows(predictions.stamps[matching.pairs[:, 0]], settings.window, evaluator)
     total = _Total(windows, settings, predictions, images is not None, label_set)
@@ -103,58 +104,38 @@ def score_recording(
         for counted in track(ahead(pool, count, jobs, threads), 'scoring', frames, disable=quiet):
             total.add(counted)
     return RecordingScore(
-        predictions.where,
-        truth.where,
-        label_set,
-        ap_rule,
-        Matching(matching.matched, matching.predictions, matching.truths),
-        windows.length,
-        windows.filled(),
-        total.identities.counts() if total.identities is not None else None,
-        images is not None,
-        total.is_tracked,
-        predictions.is_whole and truth.is_whole,
-        total.worst.frames(),
-        [*predictions.notes, *truth.notes, *matching.notes, *notes],
+        name=predictions.where,
+        truth=truth.where,
+        label_set=label_set,
+        ap_rule=ap_rule,
+        matching=Matching(matching.matched, matching.predictions, matching.truths),
+        window=windows.length,
+        windows=windows.filled(),
+        identities=total.identities.counts() if total.identities is not None else None,
+        flickers=images is not None,
+        is_tracked=total.is_tracked,
+        is_whole=predictions.is_whole and truth.is_whole,
+        worst=total.worst.frames(),
+        notes=[*predictions.notes, *truth.notes, *matching.notes, *more, *notes],
     )
 
 
-def choose_label_set(
-    predictions: LabelFrames, truth: LabelFrames, asked: LabelSet | None
-) -> LabelSet:
-    """Return the label set of a prediction and its truth. Raises PdlError where they differ."""
-    known = [(frames.where, frames.label_set) for frames in (predictions, truth)]
-    named = [(where, found) for where, found in known if found is not None]
-    if asked is not None:
-        named.insert(0, ('--labels', asked))
-    require(
-        bool(named),
-        f'{predictions.where} says nowhere what its numbers mean (no label_info, no labels.yaml); '
-        'give the label set with --labels.',
-    )
-    (first, label_set), *others = named
-    for where, other in others:
-        if (other.classes, other.label_divisor) != (label_set.classes, label_set.label_divisor):
-            raise PdlError(
-                f'{first} has label set {label_set.name!r}, {where} has {other.name!r}, which '
-                f'differs in {_difference(label_set, other)}; they must be the same to be compared.'
-            )
-    return label_set
+def _usable(
+    images: ImageFrames | None, predictions: LabelFrames
+) -> tuple[ImageFrames | None, list[str]]:
+    """Return the pictures, if there are some of the predicted frames, and what is to be said."""
+    if images is None:
+        return None, ['Flicker is left out: it needs the pictures that were segmented (--images).']
+    missing = int((find_stamps(predictions.stamps, images.stamps) < 0).sum())
+    if missing == len(predictions.stamps):
+        return None, [
+            f'Flicker is left out: no picture of {images.where} has the stamp of a predicted frame.'
+        ]
+    note = f'{missing} of {len(predictions.stamps)} predicted frames have no picture in'
+    return images, [f'{note} {images.where}: flicker is that of the others.'] if missing else []
 
 
-def _difference(one: LabelSet, other: LabelSet) -> str:
-    if one.label_divisor != other.label_divisor:
-        return f'label_divisor ({one.label_divisor} and {other.label_divisor})'
-    if one.num_classes != other.num_classes:
-        return f'the number of classes ({one.num_classes} and {other.num_classes})'
-    pairs = zip(one.classes, other.classes, strict=True)
-    number, (a, b) = next((n, p) for n, p in enumerate(pairs) if p[0] != p[1])
-    return f'class {number} ({a.name!r} and {b.name!r}, its colour or whether it is a thing)'
-
-
-def _what_is_there(
-    predictions: LabelFrames, images: ImageFrames | None, settings: ScoreSettings
-) -> tuple[str, list[str]]:
+def _what_is_there(predictions: LabelFrames, settings: ScoreSettings) -> tuple[str, list[str]]:
     """Return the rule for AP that can be kept, and say what is left out."""
     notes, ap_rule = list[str](), settings.ap_rule
     if ap_rule != 'none' and not predictions.has_scores:
@@ -162,8 +143,6 @@ def _what_is_there(
         notes.append('AP is left out: it needs scores of things, from a topic `instances`.')
     if not predictions.has_semantic:
         notes.append('IoU is that of the panoptic images: there is no topic `semantic/image`.')
-    if images is None:
-        notes.append('Flicker is left out: it needs the pictures that were segmented (--images).')
     if not settings.identities:
         notes.append(
             'Id switches, MOTA and IDF1 are left out: they need a truth whose instance ids last '
@@ -178,16 +157,20 @@ def _jobs(
     images: ImageFrames | None,
     matching: Association,
 ) -> Iterator[_Job]:
-    """Read frame by frame: with pictures all of them, without those that have a truth."""
+    """Read frame by frame, in the order of the stamps, in which things move and videos play: with
+    pictures all frames, without those that have a truth.
+    """
     partner = np.full(len(predictions.stamps), -1)
     partner[matching.pairs[:, 0]] = matching.pairs[:, 1]
-    numbers = matching.pairs[:, 0] if images is None else np.arange(len(partner))
+    numbers = np.argsort(predictions.stamps, kind='stable')
+    if images is None:
+        numbers = numbers[partner[numbers] >= 0]
     labels, truths = predictions.load(numbers), truth.load(partner[numbers][partner[numbers] >= 0])
     of_picture = np.full(len(partner), -1)
     pictures: Iterator[LoadPicture] = iter(())
     if images is not None:
         of_picture = find_stamps(predictions.stamps, images.stamps)
-        pictures = images.load(of_picture[of_picture >= 0])
+        pictures = images.load(of_picture[numbers][of_picture[numbers] >= 0])
     for number in numbers.tolist():
         yield _Job(
             int(predictions.stamps[number]),
