@@ -197,6 +197,6 @@ class ResultMaker:
 
 def _as_cdr(frame: BagFrame) -> bytes:
     """Return the image as it was recorded, as ROS 2 sends it."""
-    if frame.message.topic.encoding == 'ros1':
+    if frame.message.topic.encoding != 'cdr':
         return serialize(like_ros2(deserialize(frame.message)))
     return frame.message.data
