@@ -68,6 +68,7 @@ class RerunRecording:
             self._stream.save(self._part, self._blueprint(points))
         except RuntimeError as error:
             raise PdlError(f'{path} cannot be written: {error}.') from None
+        self._stream.send_recording_name(path.stem)
         classes = self._rerun.AnnotationContext(
             [
                 *((i, c.name, c.color) for i, c in enumerate(label_set.classes)),

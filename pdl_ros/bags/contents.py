@@ -85,9 +85,11 @@ class BagContents:
 def contents_of(path: Path) -> BagContents:
     """Look into a recording. Raises PdlError where nothing can be read."""
     bag = open_bag(path)
-    times = {topic: bag.times([topic]) for topic in bag.topics}
-    everything = np.sort(np.concatenate([np.empty(0, np.int64), *times.values()]))
-    topics = [_look(bag, topic, times[topic]) for topic in bag.topics]
+    selection = bag.select(bag.topics)  # one look at the index, however many topics there are
+    found, owners = selection.topics()
+    everything = selection.times
+    times = {topic: everything[owners == number] for number, topic in enumerate(found)}
+    topics = [_look(bag, topic, times.get(topic, everything[:0])) for topic in bag.topics]
     return BagContents(
         str(path),
         [file.name for file, _ in bag.files],

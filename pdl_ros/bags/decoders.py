@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from pdl_ros.bags import protobuf_video
 from pdl_ros.bags.bag_messages import BagMessages, like_ros2
 from pdl_ros.bags.messages import deserialize, is_readable
 from pdl_ros.bags.video import VIDEO_TYPES, Start, VideoDecoder
@@ -130,7 +131,7 @@ class PacketDecoder:
 DECODERS: dict[str, Callable[[], Decoder]] = {
     'sensor_msgs/msg/Image': lambda: PictureDecoder(to_rgb),
     'sensor_msgs/msg/CompressedImage': lambda: PictureDecoder(compressed_to_rgb),
-    **dict.fromkeys(VIDEO_TYPES, PacketDecoder),
+    **dict.fromkeys((*VIDEO_TYPES, protobuf_video.TYPE), PacketDecoder),
 }
 """What makes the decoder of a topic, by the type of its messages."""
 

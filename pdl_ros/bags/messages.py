@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pdl_ros.bags import protobuf_video
 from pdl_ros.bags.types import ENCODINGS, typestore
 from pdl_ros.errors import PdlError
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 def is_readable(topic: Topic) -> bool:
     """Tell whether the messages of a topic can be deserialized."""
+    if topic.encoding == 'protobuf':
+        return topic.type == protobuf_video.TYPE
     return topic.encoding in ENCODINGS and topic.type in typestore(topic.encoding).fielddefs
 
 
@@ -26,9 +29,11 @@ def deserialize(message: Message) -> Any:
     topic = message.topic
     if not is_readable(topic):
         raise PdlError(f'{topic.name} has {topic.contents}, which cannot be read.')
-    store = typestore(topic.encoding)
-    read = store.deserialize_ros1 if topic.encoding == 'ros1' else store.deserialize_cdr
     try:
+        if topic.encoding == 'protobuf':
+            return protobuf_video.deserialize_video(message.data)
+        store = typestore(topic.encoding)
+        read = store.deserialize_ros1 if topic.encoding == 'ros1' else store.deserialize_cdr
         return read(message.data, topic.type)
     except MemoryError:
         raise

@@ -61,7 +61,8 @@ class Plan:
 
     def part_file(self, part: int) -> Path:
         """Return the file of a part, named as rosbag2 names those of a recording it splits."""
-        return self.job.target / f'{self.job.target.name}_{part}.mcap'
+        target = self.job.target
+        return target / f'{target.resolve().name}_{part}.mcap'
 
 
 def make_plan(job: BagJob) -> Plan:

@@ -8,6 +8,7 @@ from pdl_ros.bags.qos import LATCHED, RELIABLE, OfferedQos
 from pdl_ros.bags.run_settings import NODE
 from pdl_ros.bags.storage import Topic
 from pdl_ros.bags.types import Definition, definition, typestore
+from pdl_ros.bags.video_types import OTHER_NAMES
 from pdl_ros.messages.frame_messages import LABELS
 
 
@@ -25,8 +26,9 @@ class ResultTopics:
             for output, (name, kind) in self._outputs(plan, bool(camera.infos)).items():
                 qos = LATCHED if output == 'label_info' else RELIABLE
                 self._add(number, output, f'{prefix}/{name}', kind, qos)
-            for part in camera.parts if settings.copy_inputs else ():
-                self._numbers[number, part.type] = self._copied(part)
+            beside = (*camera.infos, *(camera.depths if settings.points != 'none' else ()))
+            for part in (*camera.parts, *beside) if settings.copy_inputs else ():
+                self._numbers[number, f'input {part.name}'] = self._copied(part)
 
     def number(self, camera: int, output: str) -> int | None:
         """Return the number of a topic; None where that is not written."""
@@ -59,9 +61,10 @@ class ResultTopics:
 
     def _copied(self, part: Topic) -> int:
         """Add a topic of the recording itself, and return its number."""
-        known = part.type in typestore().fielddefs
-        described = definition(part.type) if known else Definition(part.definition)
-        topic = WrittenTopic(part.name, part.type, described)
+        kind = OTHER_NAMES.get(part.type, part.type)
+        known = kind in typestore().fielddefs
+        described = definition(kind) if known else Definition(part.definition)
+        topic = WrittenTopic(part.name, kind, described)
         if topic not in self.topics:
             self.topics.append(topic)
         return self.topics.index(topic)

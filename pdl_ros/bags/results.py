@@ -97,15 +97,27 @@ class ResultMaker:
         is added to `notes`.
         """
         self._counts[frame.camera] += 1
-        written = [*self._label_infos(frame)]
+        written = [*self._inputs(frame), *self._label_infos(frame)]
         for output, message in self._outputs(frame, result, timing):
             number = self.topics.number(frame.camera, output)
             if number is not None:
                 written.append(Written(number, frame.log_time, serialize(message)))
-        number = self.topics.number(frame.camera, frame.message.topic.type)
-        if number is not None:
-            written.append(Written(number, frame.log_time, _as_cdr(frame)))
         return written
+
+    def _inputs(self, frame: BagFrame) -> Iterator[Written]:
+        """Copy, where that is asked for, the image and what was found to belong to it."""
+        if not self._plan.settings.copy_inputs:
+            return
+        camera = self._plan.cameras[frame.camera]
+        found = [(camera.parts, lambda: _as_cdr(frame))]
+        if frame.info is not None:
+            found.append((camera.infos, lambda: serialize(frame.info)))
+        if frame.depth is not None:
+            found.append((camera.depths, lambda: serialize(frame.depth)))
+        for parts, data in found:
+            number = self.topics.number(frame.camera, f'input {parts[0].name}')
+            if number is not None:
+                yield Written(number, frame.log_time, data())
 
     def _label_infos(self, frame: BagFrame) -> Iterator[Written]:
         """Say with the first frame of a camera in a part what labels mean."""
@@ -185,6 +197,6 @@ class ResultMaker:
 
 def _as_cdr(frame: BagFrame) -> bytes:
     """Return the image as it was recorded, as ROS 2 sends it."""
-    if frame.message.topic.encoding == 'ros1':
+    if frame.message.topic.encoding != 'cdr':
         return serialize(like_ros2(deserialize(frame.message)))
     return frame.message.data

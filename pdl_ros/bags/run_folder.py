@@ -64,8 +64,8 @@ class RunFolder:
         self._run = self.path / '.run'
         self._file = self._run / 'run.json'
 
-    def open(self) -> None:
-        """Make the folder. Raises PdlError where it is there and holds something else."""
+    def check(self) -> None:
+        """Raise PdlError where the folder is there and holds something else; nothing is made."""
         if not self.path.exists() or not any(self.path.iterdir()):
             require_writable_folder(self.path)
         elif not self._is_ours():
@@ -73,6 +73,10 @@ class RunFolder:
                 f'{self.path} is there already, and is not the result of this recording with these '
                 'settings; give another folder.'
             )
+
+    def open(self) -> None:
+        """Make the folder, or go on with it; raise PdlError as `check` does."""
+        self.check()
         self._run.mkdir(parents=True, exist_ok=True)
         if not self._file.exists():
             self._describe(self.plan.settings)

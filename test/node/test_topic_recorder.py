@@ -22,6 +22,7 @@ from std_msgs.msg import String
 
 from pdl_ros.bags.bag import Bag
 from pdl_ros.bags.messages import deserialize
+from pdl_ros.bags.repair import repair
 from pdl_ros.errors import PdlError
 from pdl_ros.node import topic_recorder
 from pdl_ros.node.message_definitions import describe
@@ -177,6 +178,11 @@ def test_what_a_killed_recorder_leaves_is_whole_up_to_its_last_second(start, nod
     recording.end(signal.SIGKILL)
     assert not (recording.out / 'metadata.yaml').exists()
     assert [data for _, data in recording.messages()][:10] == sent
+    repaired = recording.out.with_name('repaired')
+    found = repair(recording.out, repaired)
+    assert found.saved['/chatter'] >= 10
+    assert Bag(repaired).is_whole
+    assert 'std_msgs/msg/String' in (repaired / 'metadata.yaml').read_text()
 
 
 def test_dropped_messages_are_counted_by_topic_and_are_status_1(start, node):

@@ -58,8 +58,8 @@ def record_depth(folder: Path, shift: int = 0, without: int = -1, info_width: in
     return folder
 
 
-def run(bag: Path, out: Path, segmenter: Segmenter, points: str = 'dense'):
-    settings = RunSettings('scene_tiny', 'cpu', 'torch', 'fp32', points=points)
+def run(bag: Path, out: Path, segmenter: Segmenter, points: str = 'dense', **changes):
+    settings = RunSettings('scene_tiny', 'cpu', 'torch', 'fp32', points=points, **changes)
     return run_bag(BagJob(bag, out, settings), segmenter=segmenter)
 
 
@@ -89,6 +89,16 @@ def test_the_calibration_of_the_labels_is_that_of_the_images(tmp_path, segmenter
     assert [(m.width, m.k[0]) for _, m in infos] == [(WIDTH, FOCAL)] * 4
     assert [m.header for _, m in infos] == [m.header for _, m in found['/panoptic_node/instances']]
     assert '/panoptic_node/points' not in found
+
+
+def test_inputs_are_copied_with_what_belongs_to_them(tmp_path, segmenter):
+    recorded = read_all(record_depth(tmp_path / 'bag', shift=1000))
+    run(tmp_path / 'bag', tmp_path / 'out', segmenter, copy_inputs=True)
+    found = read_all(tmp_path / 'out')
+    for topic in ('/front/image', '/front/camera_info', '/front/depth'):
+        copies = [serialize(message) for _, message in found[topic]]
+        assert copies == [serialize(message) for _, message in recorded[topic]]
+    assert [at for at, _ in found['/front/depth']] == [at for at, _ in found['/front/image']]
 
 
 def test_an_image_whose_depth_is_lacking_has_no_points_and_that_is_said(tmp_path, segmenter):

@@ -16,6 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mcap.reader import make_reader
+from mcap_ros2.decoder import DecoderFactory
+from rosbags.highlevel import AnyReader
 
 from pdl_ros.bags.run import count_parts, finish_bag, run_bag
 from pdl_ros.bags.run_settings import BagJob, RunSettings
@@ -142,6 +145,26 @@ def test_a_part_of_a_recording_is_segmented(bag, tmp_path, segmenter, slice_of, 
     assert report.frames == report.total == len(numbers)
     times = [at for at, _ in read_all(tmp_path / 'out')[f'{NODE}/instances']]
     assert times == [START + number * PERIOD + 1000 for number in numbers]
+
+
+def test_other_readers_read_the_result(two, tmp_path, segmenter):
+    run(two, tmp_path / 'out', segmenter, part_frames=5)
+    with AnyReader([tmp_path / 'out']) as reader:
+        assert reader.message_count == 16 * 5 + 4 + 7  # label_info: in each file of each camera
+        for connection, _, raw in reader.messages():
+            read = reader.deserialize(raw, connection.msgtype)
+            if connection.msgtype.endswith('PanopticInstanceArray'):
+                assert (read.label_set, read.height) == ('scene', 96)
+    heard = 0
+    for file in sorted((tmp_path / 'out').glob('*.mcap')):
+        with file.open('rb') as stream:
+            decoded = make_reader(stream, decoder_factories=[DecoderFactory()])
+            for schema, _, message, read in decoded.iter_decoded_messages():
+                heard += 1
+                if schema.name == IMAGE:
+                    stamp = read.header.stamp
+                    assert stamp.sec * 10**9 + stamp.nanosec == message.log_time - DELAY
+    assert heard == reader.message_count
 
 
 def test_a_slice_without_images_is_said(bag, tmp_path, segmenter):

@@ -16,8 +16,8 @@ from pdl_ros.pipeline import Segmenter
 from pdl_ros.sources import open_source
 
 from .drawn_bags import pixels, read_all
-from .recordings import PERIOD, START
-from .video_recordings import GROUP, Packet, encode, record_video
+from .recordings import PERIOD, START, McapFile
+from .video_recordings import GROUP, Packet, encode, protobuf_message, record_video
 
 SETTINGS = RunSettings(
     weights='scene_tiny', device='cpu', engine='torch', precision='fp32', timing=False
@@ -113,3 +113,16 @@ def test_a_video_that_is_kept_beside_its_results_can_be_segmented_again(
     first, again = list(open_source(str(bag))), list(open_source(f'{tmp_path}/out:/video'))
     np.testing.assert_array_equal(first, again)
     shutil.rmtree(tmp_path / 'out')
+
+
+def test_a_video_as_protobuf_is_kept_as_one_of_ros_2(tmp_path, segmenter, packets):
+    file = McapFile(tmp_path / 'drive.mcap', profile='')
+    name = 'foxglove.CompressedVideo'
+    channel = file.topic('/video', name, b'', 'protobuf', 'protobuf')
+    for place, packet in enumerate(packets):
+        file.write(channel, START + place * PERIOD, protobuf_message(packet))
+    run(file.finish(), tmp_path / 'out', segmenter, copy_inputs=True)
+    assert sorted(numbers_in(tmp_path / 'out')) == list(range(20))
+    copied = read_all(tmp_path / 'out')['/video']
+    assert [message.timestamp.nanosec for _, message in copied] == [p.number for p in packets]
+    assert [bytes(message.data) for _, message in copied] == [p.data for p in packets]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pdl_ros import visualization
+from pdl_ros.bags.rerun_of_bag import write_rerun
 from pdl_ros.bags.run import run_bag
 from pdl_ros.bags.run_settings import BagJob, RunSettings
 from pdl_ros.demo.labelled_bag import START, write_street_bag
@@ -20,6 +21,8 @@ from pdl_ros.labels.label_set import PANOPTIC_VOID
 from pdl_ros.pipeline import Segmenter
 from pdl_ros.rerun_recording import RerunRecording, ThingBox, boxes_of_segments
 
+from .drawn_bags import pixels, read_all
+from .test_bag_points import depth_of, record_depth
 from .test_cli import call
 
 pytest.importorskip('rerun')
@@ -235,3 +238,26 @@ def test_one_recording_is_shown_at_a_time(tmp_path, street):
     answer = call('bag', 'run', street, street, '-o', tmp_path / 'out', '--rerun',
                   tmp_path / 'a.rrd', *OPTIONS)  # fmt: skip
     assert (answer.returncode, '--rerun shows one recording' in answer.stderr) == (2, True)
+
+
+@pytest.mark.parametrize('kind', ['dense', 'organised'])
+def test_points_of_a_recording_are_shown_with_the_classes_of_their_pixels(
+    tmp_path, segmenter, kind
+):
+    bag, out = record_depth(tmp_path / 'bag'), tmp_path / 'out'
+    settings = RunSettings('scene_tiny', 'cpu', 'torch', 'fp32', points=kind, copy_inputs=True)
+    run_bag(BagJob(bag, out, settings), segmenter=segmenter)
+    assert write_rerun(bag, out, tmp_path / 'a.rrd') == 4
+    shown = Shown(tmp_path / 'a.rrd')
+    for number, (points, classes, layer) in enumerate(
+        zip(
+            shown.column('/camera_points:Position3D'),
+            shown.column('/camera_points:ClassId'),
+            read_all(out)['/panoptic_node/semantic/image'],
+            strict=True,
+        )
+    ):
+        seen = depth_of(number) > 0
+        assert len(points) == seen.sum()
+        assert [point[2] for point in points] == pytest.approx([1 + number / 10] * len(points))
+        np.testing.assert_array_equal(classes, pixels(layer[1])[seen])

@@ -414,3 +414,22 @@ def test_the_benchmark_links_what_moves_and_lets_go_of_what_merges():
     assert [list(c.values()) for c in chains[:3]] == [[1, 2]] * 3
     assert len(chains[3]) == 1
     assert not set(chains[3].values()) & {1}
+
+
+@pytest.mark.parametrize('split', [0, 1, 5, 9])
+def test_what_a_tracker_remembers_can_be_kept_in_a_file_and_gone_on_with(tmp_path, split):
+    """Also where it remembers things that are hidden, or nothing at all."""
+    seen = [[Thing(100 - 5 * n, 20, class_id=DOG)] if n not in (4, 5) else [] for n in range(10)]
+    frames = [frame(Thing(10 + 4 * n), *others) for n, others in enumerate(seen)]
+    whole, first, second = Tracker(), Tracker(), Tracker()
+    expected = [whole.update(result, n * STEP) for n, result in enumerate(frames)]
+    for n in range(split):
+        first.update(frames[n], n * STEP)
+    np.savez(tmp_path / 'state.npz', **first.state())
+    with np.load(tmp_path / 'state.npz', allow_pickle=False) as state:
+        second.restore(dict(state))
+    for n in range(split, 10):
+        tracks = second.update(frames[n], n * STEP)
+        for ours, theirs in zip(tracks[:3], expected[n][:3], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        assert tracks.reset == expected[n].reset

@@ -23,6 +23,7 @@ from .video_recordings import (
     number_of,
     picture,
     pixels,
+    protobuf_message,
     record_video,
     video_message,
 )
@@ -260,3 +261,30 @@ def test_a_topic_of_images_and_one_of_video_are_told_apart(tmp_path):
 def test_foxgloves_own_names_of_the_type_are_known(tmp_path, name):
     path = record_video(tmp_path / 'drive.mcap', encode('h264', 5), schema=name)
     assert [number_of(rgb) for rgb in open_source(str(path))] == list(range(5))
+
+
+def test_foxgloves_videos_as_protobuf_are_read_without_their_schema(tmp_path):
+    file = McapFile(tmp_path / 'drive.mcap', profile='')
+    name = 'foxglove.CompressedVideo'
+    channel = file.topic('/video', name, b'\n\xff\xfe', 'protobuf', 'protobuf')
+    for place, packet in enumerate(encode('h265', 12, bframes=2)):
+        file.write(channel, START + place * PERIOD, protobuf_message(packet, 'h265'))
+    bag = Bag(file.finish())
+    decoder = PacketDecoder()
+    found = [p for message in bag.messages(bag.topics) for p in decoder.decode(message)]
+    found += decoder.finish()
+    assert [number_of(picture.rgb) for picture in found] == list(range(12))
+    for number, (_, header, _) in enumerate(found):
+        stamp = header.stamp
+        assert (stamp.sec, stamp.nanosec, header.frame_id) == (1, number, 'camera')
+
+
+@pytest.mark.parametrize(
+    'data', [b'\x1a\xff\xff\xff\xff\x7f', b'\x08\x80', b'\x0b', b'\x18\x01', b'\xff' * 20]
+)
+def test_a_damaged_protobuf_is_a_sentence(tmp_path, data):
+    file = McapFile(tmp_path / 'drive.mcap', profile='')
+    channel = file.topic('/video', 'foxglove.CompressedVideo', b'', 'protobuf', 'protobuf')
+    file.write(channel, START, data)
+    with pytest.raises(PdlError, match='/video, image 1: the message is damaged: '):
+        list(open_source(str(file.finish())))

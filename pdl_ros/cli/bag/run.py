@@ -121,11 +121,12 @@ def _show(source: Path, out: Path, settings: RunSettings, file: Path) -> None:
 
 def _one(source: Path, out: Path, settings: RunSettings) -> int:
     from pdl_ros.bags.plan import make_plan
+    from pdl_ros.bags.run_folder import RunFolder
     from pdl_ros.bags.run_settings import BagJob
     from pdl_ros.cli.bag.progress import shown_progress
 
     job = BagJob(source, out, settings)
-    make_plan(job)  # before the network: there may be nothing to do
+    RunFolder(make_plan(job)).check()  # before the network: there may be nothing to do
     precompile.start()
     import_torch()
     from pdl_ros.bags.run import run_bag
