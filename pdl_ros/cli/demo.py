@@ -58,7 +58,7 @@ def demo(
 
 def _offline(out: Path, weights: str, device: str, frames: int, rerun: Path | None) -> None:
     """Do what a person with a recording does, and show the commands."""
-    require_package('matplotlib', 'train')  # of the report; before the work
+    require_package('matplotlib', 'evaluate')  # of the report; before the work
     from pdl_ros.bags.writer import METADATA
     from pdl_ros.cli.bag.run import run
     from pdl_ros.cli.bag.score import score
