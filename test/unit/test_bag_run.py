@@ -297,6 +297,24 @@ def test_a_disk_that_is_full_keeps_what_is_whole_and_the_run_goes_on(
     assert (report.frames, report.made, report.exit_status) == (8, 5, 0)
 
 
+def test_a_run_goes_on_with_the_engine_that_auto_came_to(bag, tmp_path, segmenter, monkeypatch):
+    """Elsewhere, or another time, another might be the fastest."""
+    chosen = replace(SETTINGS, engine='auto', precision='auto', batch=2, part_frames=3)
+    job = BagJob(bag, tmp_path / 'out', chosen)
+    run_bag(job, parts=[0], segmenter=segmenter)
+    opened: list[RunSettings] = []
+
+    def note(self: RunSettings) -> Segmenter:
+        opened.append(self)
+        return Segmenter.load('scene_tiny', 'cpu', engine=EngineSettings('torch', 'fp32'))
+
+    monkeypatch.setattr(RunSettings, 'open_segmenter', note)
+    assert run_bag(job).frames == 8
+    assert [(s.engine, s.precision, s.batch) for s in opened] == [('torch', 'fp32', 2)]
+    with pytest.raises(PdlError, match='not the result of this recording with these settings'):
+        run_bag(BagJob(bag, tmp_path / 'out', replace(chosen, engine='onnx')))
+
+
 def test_a_disk_that_is_small_ends_a_run_in_words_and_more_room_lets_it_go_on(bag, tmp_path):
     """Compressed labels of a file take some 30 kB, and a file system of pages 4 kB at least."""
     disk = tmp_path / 'disk'
