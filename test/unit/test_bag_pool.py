@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -45,6 +46,17 @@ def test_a_process_that_dies_costs_its_recording_a_second_try(bags, tmp_path, ca
         assert (outcome.frames, outcome.exit_status) == (4, 0)
         assert len(read_all(job.target)[THINGS]) == 4
     assert min(outcome.made for outcome in outcomes) < 4  # it went on where the other had died
+
+
+def test_ctrl_c_leaves_no_process_behind_and_tries_nothing_again(bags, tmp_path, caplog):
+    def press(done: int, total: int) -> None:
+        signal.raise_signal(signal.SIGINT)  # is heard by the main thread, which waits
+
+    jobs = [BagJob(bag, tmp_path / bag.name, replace(SETTINGS, part_frames=1)) for bag in bags]
+    with pytest.raises(KeyboardInterrupt):
+        run_pool(jobs, 1, press)
+    assert not multiprocessing.active_children()
+    assert 'once more' not in caplog.text and not (tmp_path / 'b').exists()
 
 
 def test_recordings_side_by_side_become_one_each_and_one_that_is_broken_is_said(bags, tmp_path):
