@@ -28,6 +28,7 @@ def bags(tmp_path_factory) -> list[Path]:
             for name, first in (('a', 0), ('b', 4))]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_costs_its_recording_a_second_try(bags, tmp_path, caplog):
     settings = replace(SETTINGS, part_frames=1)
     jobs = [BagJob(bag, tmp_path / bag.name, settings) for bag in bags]
@@ -59,6 +60,7 @@ def test_ctrl_c_leaves_no_process_behind_and_tries_nothing_again(bags, tmp_path,
     assert 'once more' not in caplog.text and not (tmp_path / 'b').exists()
 
 
+@pytest.mark.slow
 def test_recordings_side_by_side_become_one_each_and_one_that_is_broken_is_said(bags, tmp_path):
     (tmp_path / 'c.mcap').write_bytes(b'')
     out = tmp_path / 'out'
