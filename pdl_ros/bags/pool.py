@@ -19,6 +19,7 @@ from pdl_ros.runtime.memory import share_one_heap
 
 _LOG = logging.getLogger('pdl_ros.bags')
 _TRIES = 2
+_CORES = 4  # that one network uses well
 _LOOK = 0.2  # seconds between two looks whether all is to end
 
 
@@ -33,13 +34,15 @@ class Failure:
 def run_pool(
     jobs: Sequence[BagJob], workers: int, progress: Progress | None = None
 ) -> list[BagReport | Failure]:
-    """Do jobs, so many at a time; return what became of each, in their order.
+    """Do jobs, so many at a time (0: by the cores); return what became of each, in their order.
 
     A process that dies costs its job a second try, which goes on after the parts that are whole;
     the other jobs go on. A job that cannot be done (PdlError) is not tried again.
     """
     told, stopped = _Total(len(jobs), progress), threading.Event()
-    threads = max((os.cpu_count() or 1) // max(workers, 1), 1)
+    cores = os.cpu_count() or 1
+    workers = workers or max(min(len(jobs), cores // _CORES), 1)
+    threads = max(cores // workers, 1)
 
     def work(number: int) -> BagReport | Failure:
         job, reason = jobs[number], ''

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,7 +59,9 @@ def run(
     part_frames: Annotated[
         int, typer.Option(min=0, help='Images a file of the result; 0: by the length.')
     ] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help='Recordings at a time, each in a process.')] = 1,
+    jobs: Annotated[
+        int, typer.Option(min=0, help='Recordings at a time, each in a process; 0: by the cores.')
+    ] = 0,
 ) -> None:
     """Segment recordings into new ones with the topics of the node: label images, instances, label
     info, timing. Given again, the same command goes on where it was interrupted.
@@ -149,11 +150,6 @@ def _all(sources: list[Path], out: Path, settings: RunSettings, jobs: int) -> in
     if failed == len(outcomes):
         raise PdlError('None of the recordings could be segmented; the reasons are above.')
     return max(1 if isinstance(o, Failure) else o.exit_status for o in outcomes)
-
-
-def default_jobs(count: int) -> int:
-    """Return how many processes share this machine: a network uses about four cores well."""
-    return max(min(count, (os.cpu_count() or 1) // 4), 1)
 
 
 def _names(sources: list[Path]) -> list[str]:
