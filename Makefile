@@ -40,7 +40,7 @@ test-avx2:
 	@$(AVX2) $(RUN) pdl_ros bench engines --variant scene_tiny --engine auto --frames 1
 	@$(AVX2) $(RUN) python -m pytest $(PARALLEL) $(or $(ARGS),$(AVX2_TESTS))
 
-# Minutes: memory over thousands of frames and listeners, and a whole training.
+# Minutes: memory over thousands of frames and listeners, a whole training, more of fleets.
 soak:
 	@$(RUN) python -m pytest -s test/soak $(ARGS)
 

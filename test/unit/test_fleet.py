@@ -1,9 +1,10 @@
-"""A fleet's recordings come out of a cluster as one machine would have made them."""
+"""A fleet's recordings come out of a cluster as one machine would have made them.
+
+test/soak has more of it.
+"""
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ from ray.cluster_utils import Cluster
 from rosbags.rosbag2 import StoragePlugin
 
 from pdl_ros.bags.fleet import run_fleet
-from pdl_ros.bags.pool import Failure
 from pdl_ros.bags.run import BagReport, run_bag
 from pdl_ros.bags.run_settings import BagJob, RunSettings
 from pdl_ros.errors import PdlError
@@ -78,43 +78,6 @@ def test_a_machine_that_dies_in_the_midst_costs_no_image_and_changes_no_byte(
     assert said[-1] == (20, 20)
     assert len(cluster.workers) == 1
     assert contents(job.target) == alone
-
-
-def test_what_is_made_already_is_kept_and_a_recording_that_cannot_be_read_costs_itself(
-    cluster, recording, alone, tmp_path
-):
-    half = BagJob(recording, tmp_path / 'half' / 'result', SETTINGS)
-    broken = tmp_path / 'broken.mcap'
-    run_bag(half, parts=range(5))
-    before = {file: file.stat().st_mtime_ns for file in half.target.glob('*.mcap')}
-    assert len(before) == 5
-    broken.write_bytes(b'no recording')
-    lost = BagJob(broken, tmp_path / 'lost', SETTINGS)
-    first, second = run_fleet([half, lost], cluster.address, cpus=1)
-    assert isinstance(first, BagReport)
-    assert (first.frames, first.made) == (20, 10)
-    assert {file: file.stat().st_mtime_ns for file in before} == before
-    assert contents(half.target) == alone
-    assert isinstance(second, Failure)
-    assert 'broken.mcap' in second.reason
-
-
-def test_things_are_tracked_through_a_whole_recording_by_one_machine(cluster, recording, tmp_path):
-    settings = replace(SETTINGS, tracking=True)
-    here, there = (BagJob(recording, tmp_path / name / 'result', settings) for name in 'ab')
-    run_bag(here)
-    (report,) = run_fleet([there], cluster.address, cpus=1)
-    assert isinstance(report, BagReport), report
-    assert contents(there.target) == contents(here.target)
-
-
-def test_auto_means_the_same_on_every_machine(cluster, recording, tmp_path):
-    settings = replace(SETTINGS, engine='auto', precision='auto', part_frames=10)
-    job = BagJob(recording, tmp_path / 'result', settings)
-    (report,) = run_fleet([job], cluster.address, cpus=1)
-    assert isinstance(report, BagReport), report
-    written = (job.target / 'metadata.yaml').read_text()
-    assert re.search(r'"engine": "(?!auto)\w+",\s+"precision": "(?!auto)\w+"', written)
 
 
 def test_without_a_cluster_the_user_is_told_how_to_start_one(recording, tmp_path):
