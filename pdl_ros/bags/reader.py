@@ -47,6 +47,7 @@ class ImageTopic:
         """Find a topic of images by its name, or the only one. Raises PdlError in one sentence."""
         bag = open_bag(path)
         parts = _find(bag, topic)
+        DECODERS[parts[0].type]()  # names the package that it lacks, before any work
         times = bag.times(parts)
         return cls(bag, parts, len(times), _rate(times))
 
