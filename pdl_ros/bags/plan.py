@@ -21,8 +21,7 @@ from pdl_ros.errors import PdlError
 
 _SINCE_1970 = 1e8  # seconds from which a time is none since the first image: three years
 _FEWEST, _PARTS = 256, 100  # images in a part; parts of a long recording
-# What changes nothing in the result, or is known only once the network is loaded.
-_FREE = ('device', 'engine', 'precision', 'batch')
+_FREE = ('device',)  # a run may go on elsewhere, with the engine that it began with
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Plan:
     images: the messages of all cameras. positions: (N,) those of `images` that are read, in order
     of log time; owners: (N,) the number of their camera; kept: (N,) whether they are segmented, and
     not only read because of what follows. parts: ranges of 0..N. fingerprint: of all that the
-    result depends on, but for the engine.
+    result depends on, and of what was asked for: of `auto` it is kept what that came to.
     """
 
     job: BagJob

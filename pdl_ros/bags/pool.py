@@ -19,6 +19,8 @@ from pdl_ros.runtime.memory import share_one_heap
 
 _LOG = logging.getLogger('pdl_ros.bags')
 _TRIES = 2
+_CORES = 4  # that one network uses well
+_LOOK = 0.2  # seconds between two looks whether all is to end
 
 
 @dataclass(frozen=True)
@@ -32,29 +34,37 @@ class Failure:
 def run_pool(
     jobs: Sequence[BagJob], workers: int, progress: Progress | None = None
 ) -> list[BagReport | Failure]:
-    """Do jobs, so many at a time; return what became of each, in their order.
+    """Do jobs, so many at a time (0: by the cores); return what became of each, in their order.
 
     A process that dies costs its job a second try, which goes on after the parts that are whole;
     the other jobs go on. A job that cannot be done (PdlError) is not tried again.
     """
-    told = _Total(len(jobs), progress)
-    threads = max((os.cpu_count() or 1) // max(workers, 1), 1)
+    told, stopped = _Total(len(jobs), progress), threading.Event()
+    cores = os.cpu_count() or 1
+    workers = workers or max(min(len(jobs), cores // _CORES), 1)
+    threads = max(cores // workers, 1)
 
     def work(number: int) -> BagReport | Failure:
         job, reason = jobs[number], ''
         for attempt in range(_TRIES):
-            outcome, final = _in_own_process(job, threads, lambda d, t: told.update(number, d, t))
+            outcome, final = _in_own_process(
+                job, threads, lambda d, t: told.update(number, d, t), stopped
+            )
             if isinstance(outcome, BagReport):
                 return outcome
             reason = outcome
-            if final:
+            if final or stopped.is_set():
                 break
             if attempt + 1 < _TRIES:
                 _LOG.warning('%s: %s. It is tried once more.', job.source, reason.rstrip('.'))
         return Failure(job, reason)
 
     with ThreadPoolExecutor(workers, 'bag') as pool:
-        return list(pool.map(work, range(len(jobs))))
+        try:
+            return list(pool.map(work, range(len(jobs))))
+        except BaseException:  # Ctrl-C: no process is left behind
+            stopped.set()
+            raise
 
 
 class _Total:
@@ -75,7 +85,9 @@ class _Total:
             self._progress(sum(done for done, _ in self._known.values()), whole)
 
 
-def _in_own_process(job: BagJob, threads: int, progress: Progress) -> tuple[BagReport | str, bool]:
+def _in_own_process(
+    job: BagJob, threads: int, progress: Progress, stopped: threading.Event
+) -> tuple[BagReport | str, bool]:
     """Return the report of a job, or why there is none and whether that is final."""
     context = multiprocessing.get_context('spawn')
     here, there = context.Pipe(duplex=False)
@@ -84,18 +96,21 @@ def _in_own_process(job: BagJob, threads: int, progress: Progress) -> tuple[BagR
     there.close()
     result: Any = None
     try:
-        while True:
+        while not stopped.is_set():
+            if not here.poll(_LOOK):
+                continue
             kind, content = here.recv()
             if kind == 'progress':
                 progress(*content)
             else:
                 result = kind, content
     except EOFError:
-        process.join()
+        pass
     finally:
         here.close()
-        if process.is_alive():
+        if stopped.is_set():
             process.terminate()
+        process.join()
     if result is None:
         return f'its process ended with status {process.exitcode}', False
     kind, content = result

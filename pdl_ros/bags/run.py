@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pdl_ros.bags.frames import LostFrame
+from pdl_ros.bags.part_file import PartFile, PartNote
 from pdl_ros.bags.plan import Plan, make_plan
 from pdl_ros.bags.result_topics import ResultTopics
 from pdl_ros.bags.results import ResultMaker
-from pdl_ros.bags.run_folder import PartFile, PartNote, RunFolder
+from pdl_ros.bags.run_folder import RunFolder
 from pdl_ros.bags.run_settings import BagJob
 from pdl_ros.bags.segmenting import MadeFrame, segmented
 from pdl_ros.errors import PdlError, os_error_reason, require
@@ -148,7 +149,7 @@ def _write_parts(
     try:
         with contextlib.closing(items):
             for item in items:
-                file = file or PartFile(folder, item.part, maker.topics.topics)
+                file = file or PartFile(plan, item.part, maker.topics.topics)
                 if isinstance(item, MadeFrame):
                     for written in item.written:
                         file.writer.write(*written)

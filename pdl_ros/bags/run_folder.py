@@ -11,49 +11,25 @@ import contextlib
 import fcntl
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import yaml
 
 from pdl_ros import __version__
 from pdl_ros.bags.metadata import FileSummary, WrittenTopic
+from pdl_ros.bags.part_file import NOTE, PartNote, read_note, read_summary
 from pdl_ros.bags.plan import Plan
 from pdl_ros.bags.run_settings import RunSettings
-from pdl_ros.bags.writer import METADATA, McapFileWriter, write_metadata
+from pdl_ros.bags.writer import METADATA, write_metadata
 from pdl_ros.errors import PdlError
 from pdl_ros.runtime.files import atomic_write, require_writable_folder, write_json
 
-_NOTE = 'pdl_ros'
 _FROM_PLAN = ('engine', 'precision', 'batch')
-_MOST_SENTENCES = 20
-
-
-@dataclass
-class PartNote:
-    """What a part says of itself. lost: images that could not be segmented; sentences: why, of the
-    first; notes: what images are without. earlier, equal: stamps that are not after the one before.
-    """
-
-    fingerprint: str
-    part: int
-    frames: int = 0
-    lost: int = 0
-    earlier: int = 0
-    equal: int = 0
-    sentences: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def add_lost(self, sentence: str) -> None:
-        """Note an image that could not be segmented."""
-        self.lost += 1
-        if len(self.sentences) < _MOST_SENTENCES:
-            self.sentences.append(sentence)
 
 
 class RunFolder:
@@ -101,7 +77,7 @@ class RunFolder:
         try:
             text = (self.path / METADATA).read_bytes()
             custom = yaml.safe_load(text)['rosbag2_bagfile_information']['custom_data']
-            known = json.loads(custom[_NOTE])
+            known = json.loads(custom[NOTE])
         except (OSError, yaml.YAMLError, ValueError, LookupError, TypeError):
             return False
         same = known.get('fingerprint') == self.plan.fingerprint
@@ -168,85 +144,9 @@ class RunFolder:
             'frames': sum(note.frames for note in notes),
             'lost': sum(note.lost for note in notes),
         }
-        write_metadata(self.path, files, {_NOTE: json.dumps(about)})
+        write_metadata(self.path, files, {NOTE: json.dumps(about)})
         if complete:
             shutil.rmtree(self._run)
-
-
-class PartFile:
-    """A part that is being written."""
-
-    def __init__(self, folder: RunFolder, part: int, topics: list[WrittenTopic]) -> None:
-        self._folder, self._target = folder, folder.plan.part_file(part)
-        self._path = self._target.with_name(f'{self._target.name}.part')
-        self._file: BinaryIO = self._path.open('wb')
-        self.writer = McapFileWriter(self._file, topics)
-        self.note = PartNote(folder.plan.fingerprint, part)
-        self._stamps: dict[int, tuple[int, int]] = {}
-
-    def note_frame(self, camera: int, stamp: tuple[int, int]) -> None:
-        """Count a frame and look whether its stamp is after that of the one before."""
-        before = self._stamps.get(camera)
-        self._stamps[camera] = stamp
-        self.note.frames += 1
-        if before is not None:
-            self.note.earlier += stamp < before
-            self.note.equal += stamp == before
-
-    def finish(self) -> None:
-        """Put the part on the disk and give it its name."""
-        content = {
-            name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in asdict(self.note).items()
-        }
-        self.writer.flush()
-        self.writer.add_note(_NOTE, content)
-        self.writer.finish(self._target.name)
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._path, self._target)
-
-    def drop(self) -> None:
-        """Remove what there is of it, as the disk has no room for the rest."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-        self._path.unlink(missing_ok=True)
-
-
-def read_note(file: Path) -> PartNote:
-    """Return what a part says of itself. Raises PdlError where that is not a part."""
-    from mcap.exceptions import McapError
-    from mcap.reader import make_reader
-
-    try:
-        with file.open('rb') as stream:
-            records = make_reader(stream).iter_metadata()
-            (record,) = (record for record in records if record.name == _NOTE)
-        known: dict[str, Any] = {
-            name: value if name == 'fingerprint' else json.loads(value)
-            for name, value in record.metadata.items()
-        }
-        return PartNote(**known)
-    except (OSError, McapError, ValueError, TypeError) as error:
-        raise PdlError(f'{file} is no whole part of a result ({error}); remove it.') from None
-
-
-def read_summary(file: Path, topics: list[WrittenTopic]) -> FileSummary:
-    """Return what a part of a result holds, of these topics in their order."""
-    from mcap.reader import make_reader
-
-    with file.open('rb') as stream:
-        summary = make_reader(stream).get_summary()
-    assert summary is not None and summary.statistics is not None
-    statistics = summary.statistics
-    named = {channel.topic: number for number, channel in summary.channels.items()}
-    counts = {
-        topic: statistics.channel_message_counts.get(named[topic.name], 0) for topic in topics
-    }
-    found = FileSummary(file.name, counts=counts)
-    if statistics.message_count:
-        found.start, found.end = statistics.message_start_time, statistics.message_end_time
-    return found
 
 
 def _read_json(path: Path) -> dict[str, Any]:

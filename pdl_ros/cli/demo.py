@@ -59,7 +59,7 @@ def demo(
 def _offline(out: Path, weights: str, device: str, frames: int, rerun: Path | None) -> None:
     """Do what a person with a recording does, and show the commands."""
     # What comes at the end is looked for before the work.
-    require_package('matplotlib', 'train')
+    require_package('matplotlib', 'evaluate')
     if rerun is not None:
         require_package('rerun', 'rerun')
     require_bag_packages()

@@ -293,7 +293,7 @@ for line in sys.stdin.read().splitlines():
         ('rerun', 'rerun', ['bag run in -o o --rerun r', 'infer in -o o --rerun r',
                             'demo --bag -o o --rerun r']),
         ('ray', 'ray', ['bag run in -o o --ray auto']),
-        ('matplotlib', 'train', ['bag score in --truth in --report r.html', 'demo --bag -o o']),
+        ('matplotlib', 'evaluate', ['bag score in --truth in --report r.html', 'demo --bag -o o']),
     ],
 )  # fmt: skip
 def test_a_missing_extra_is_named_before_any_work(tmp_path, hidden, extra, commands):

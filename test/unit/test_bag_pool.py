@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -27,6 +28,7 @@ def bags(tmp_path_factory) -> list[Path]:
             for name, first in (('a', 0), ('b', 4))]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_costs_its_recording_a_second_try(bags, tmp_path, caplog):
     settings = replace(SETTINGS, part_frames=1)
     jobs = [BagJob(bag, tmp_path / bag.name, settings) for bag in bags]
@@ -47,6 +49,18 @@ def test_a_process_that_dies_costs_its_recording_a_second_try(bags, tmp_path, ca
     assert min(outcome.made for outcome in outcomes) < 4  # it went on where the other had died
 
 
+def test_ctrl_c_leaves_no_process_behind_and_tries_nothing_again(bags, tmp_path, caplog):
+    def press(done: int, total: int) -> None:
+        signal.raise_signal(signal.SIGINT)  # is heard by the main thread, which waits
+
+    jobs = [BagJob(bag, tmp_path / bag.name, replace(SETTINGS, part_frames=1)) for bag in bags]
+    with pytest.raises(KeyboardInterrupt):
+        run_pool(jobs, 1, press)
+    assert not multiprocessing.active_children()
+    assert 'once more' not in caplog.text and not (tmp_path / 'b').exists()
+
+
+@pytest.mark.slow
 def test_recordings_side_by_side_become_one_each_and_one_that_is_broken_is_said(bags, tmp_path):
     (tmp_path / 'c.mcap').write_bytes(b'')
     out = tmp_path / 'out'

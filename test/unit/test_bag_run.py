@@ -150,7 +150,8 @@ def test_a_part_of_a_recording_is_segmented(bag, tmp_path, segmenter, slice_of, 
 def test_other_readers_read_the_result(two, tmp_path, segmenter):
     run(two, tmp_path / 'out', segmenter, part_frames=5)
     with AnyReader([tmp_path / 'out']) as reader:
-        assert reader.message_count == 16 * 5 + 4 + 7  # label_info: in each file of each camera
+        count = reader.message_count
+        assert count == 16 * 5 + 4 + 7  # label_info: in each file, and of each camera in it
         for connection, _, raw in reader.messages():
             read = reader.deserialize(raw, connection.msgtype)
             if connection.msgtype.endswith('PanopticInstanceArray'):
@@ -164,7 +165,7 @@ def test_other_readers_read_the_result(two, tmp_path, segmenter):
                 if schema.name == IMAGE:
                     stamp = read.header.stamp
                     assert stamp.sec * 10**9 + stamp.nanosec == message.log_time - DELAY
-    assert heard == reader.message_count
+    assert heard == count
 
 
 def test_a_slice_without_images_is_said(bag, tmp_path, segmenter):
@@ -203,6 +204,7 @@ def recordings_compression():
 # --- Interrupted runs ---
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(two, tmp_path):
     """With ids that last: they depend on all that came before."""
     words = ('--no-timing', '--tracking', '--part-frames', '3')
@@ -297,6 +299,25 @@ def test_a_disk_that_is_full_keeps_what_is_whole_and_the_run_goes_on(
     assert (report.frames, report.made, report.exit_status) == (8, 5, 0)
 
 
+def test_a_run_goes_on_with_the_engine_that_auto_came_to(bag, tmp_path, segmenter, monkeypatch):
+    """Elsewhere, or another time, another might be the fastest."""
+    chosen = replace(SETTINGS, engine='auto', precision='auto', batch=2, part_frames=3)
+    job = BagJob(bag, tmp_path / 'out', chosen)
+    run_bag(job, parts=[0], segmenter=segmenter)
+    opened: list[RunSettings] = []
+
+    def note(self: RunSettings) -> Segmenter:
+        opened.append(self)
+        return Segmenter.load('scene_tiny', 'cpu', engine=EngineSettings('torch', 'fp32'))
+
+    monkeypatch.setattr(RunSettings, 'open_segmenter', note)
+    assert run_bag(job).frames == 8
+    assert [(s.engine, s.precision, s.batch) for s in opened] == [('torch', 'fp32', 2)]
+    with pytest.raises(PdlError, match='not the result of this recording with these settings'):
+        run_bag(BagJob(bag, tmp_path / 'out', replace(chosen, engine='onnx')))
+
+
+@pytest.mark.slow
 def test_a_disk_that_is_small_ends_a_run_in_words_and_more_room_lets_it_go_on(bag, tmp_path):
     """Compressed labels of a file take some 30 kB, and a file system of pages 4 kB at least."""
     disk = tmp_path / 'disk'

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from pdl_ros.bench import engines, machine, variants
+from pdl_ros.bench import bags, engines, machine, variants
 from pdl_ros.bench.chart import draw_chart
 from pdl_ros.bench.fusion import measure, print_results
 from pdl_ros.bench.machine import describe, machine_facts
@@ -154,6 +154,20 @@ def test_a_training_is_timed_part_by_part_beside_a_plain_loop(capsys):
     said = capsys.readouterr().out
     for words in ('waiting for crops', 'backward', 'targets', 'a plain loop'):
         assert words in said
+
+
+@pytest.mark.parametrize('images', ['raw', 'jpeg'])
+def test_a_recording_is_timed_beside_the_bare_pipeline(monkeypatch, capsys, images):
+    monkeypatch.setattr(bags, 'SIZES', ((64, 96),))
+    results = bags.bench_bags(6, 'scene_tiny', 'cpu', 'torch', 'fp32', images)
+    case = results['sizes']['96x64']
+    assert (case['engine'], case['batch']) == ('torch fp32', 1)
+    assert case['pipeline_fps'] > 0 and min(case['memory_mb']) > 50
+    for way in ('raw labels', 'PNG labels'):
+        assert case['bag_run'][way]['fps'] > 0 < case['bag_run'][way]['of_pipeline']
+    json.dumps(results)
+    bags.print_results(results)
+    assert '96x64' in capsys.readouterr().out
 
 
 def test_the_command_line_lists_the_benchmarks():

@@ -273,6 +273,8 @@ HOPELESS = {
     'bench tracking': ('bench', 'tracking', '--json', 'file/a.json'),
     'bench agreement': ('bench', 'agreement', '--data', 'x', '--json', 'file/a.json'),
     'bench node': ('bench', 'node', '--json', 'file/a.json'),
+    'bench bags': ('bench', 'bags', '--json', 'file/a.json'),
+    'bag run': ('bag', 'run', 'drive', '-o', 'file/out'),
     'bench chart': ('bench', 'chart', 'a.json', '-o', 'file/a.png'),
 }
 

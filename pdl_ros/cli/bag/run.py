@@ -59,7 +59,9 @@ def run(
     part_frames: Annotated[
         int, typer.Option(min=0, help='Images a file of the result; 0: by the length.')
     ] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help='Recordings at a time, each in a process.')] = 1,
+    jobs: Annotated[
+        int, typer.Option(min=0, help='Recordings at a time, each in a process; 0: by the cores.')
+    ] = 0,
     ray: Annotated[
         str | None, typer.Option(help='Address of a Ray cluster to do it on, or auto; see docs.')
     ] = None,

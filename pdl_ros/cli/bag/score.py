@@ -85,7 +85,7 @@ def score(
         LabelSet.load(labels)  # before PyTorch: it may not be there
     jobs = _jobs(predictions, truth or [])
     if report is not None:
-        require_package('matplotlib', 'train')
+        require_package('matplotlib', 'evaluate')
     import_torch()
     from pdl_ros.evaluation.recordings.report import print_scores, write_report
     from pdl_ros.evaluation.recordings.result import BagScores

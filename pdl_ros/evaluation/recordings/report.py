@@ -47,7 +47,7 @@ def print_scores(scores: BagScores, total: Scores) -> None:
 
 def write_report(scores: BagScores, total: Scores, path: Path) -> None:
     """Write a page: scores, curves over time, classes, confusion, stability, the worst frames."""
-    require_package('matplotlib', 'train')
+    require_package('matplotlib', 'evaluate')
     plain = total.to_dict()
     first, *others = scores.recordings
     if others:
