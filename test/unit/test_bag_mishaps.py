@@ -115,6 +115,26 @@ def test_what_is_whole_of_a_damaged_file_is_segmented_by_infer_with_status_1(tmp
     assert ('lost: ' in done.stdout) == (damage == 'chunk')
 
 
+def test_a_part_that_is_not_there_is_a_loss_to_every_command(tmp_path):
+    with BagWriter(tmp_path / 'drive', max_bytes=1, chunk_size=1) as writer:
+        key = writer.add_topic('/image', IMAGE)
+        for number in range(3):
+            time = START + number * PERIOD
+            writer.write(key, time, serialize(image(street(number), time)))
+    (tmp_path / 'drive' / 'drive_1.mcap').unlink()
+    calls = [
+        ('bag', 'info', tmp_path / 'drive'),
+        ('bag', 'run', tmp_path / 'drive', '-o', tmp_path / 'out', *TINY),
+        ('bag', 'repair', tmp_path / 'drive', '-o', tmp_path / 'whole'),
+        ('infer', tmp_path / 'drive', '-o', tmp_path / 'seen', *TINY),
+    ]
+    for words in calls:
+        done = call(*words)
+        assert done.returncode == 1, words
+    assert 'drive_1.mcap' in call(*calls[0]).stdout
+    assert len(read_stamps(tmp_path / 'seen')) == 2
+
+
 def test_a_run_says_once_that_its_recording_was_cut_off(tmp_path, caplog):
     path = record_mcap(tmp_path / 'drive.mcap')
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
