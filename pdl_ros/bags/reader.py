@@ -45,7 +45,11 @@ class ImageTopic:
     @classmethod
     def open(cls, path: Path, topic: str = '') -> ImageTopic:
         """Find a topic of images by its name, or the only one. Raises PdlError in one sentence."""
-        bag = open_bag(path)
+        return cls.of(open_bag(path), topic)
+
+    @classmethod
+    def of(cls, bag: Bag, topic: str = '') -> ImageTopic:
+        """Find a topic of images as `open` does, in a recording that is open already."""
         parts = _find(bag, topic)
         DECODERS[parts[0].type]()  # names the package that it lacks, before any work
         times = bag.times(parts)

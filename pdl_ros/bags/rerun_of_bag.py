@@ -43,7 +43,7 @@ def write_rerun(
     label_set = labels[0].label_set
     if label_set is None:
         raise PdlError(f'{results} does not say what its labels mean: it has no label_info.')
-    opened = [ImageTopic.open(images, camera.topic) for camera in cameras]
+    opened = [ImageTopic.of(source, camera.topic) for camera in cameras]
     total, done, shown = sum(topic.count for topic in opened), 0, 0
     names = [camera.name for camera in cameras]
     has_points = any(_topic(found, f'{_prefix(camera)}/points') for camera in cameras)

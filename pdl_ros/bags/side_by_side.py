@@ -50,13 +50,15 @@ class VideoSettings:
 class Shown:
     """frames: in the video; without_labels: images that have no label image of their stamp;
     out_of_order: whose stamps are not after the one before. lost: why images cannot be read, a
-    sentence each. seconds: how long the video is.
+    sentence each. whole: nothing is known to be missing of the recordings. seconds: how long the
+    video is.
     """
 
     frames: int
     without_labels: int
     out_of_order: int
     lost: tuple[str, ...]
+    whole: bool
     seconds: float
 
 
@@ -96,7 +98,7 @@ def write_video(
             )
         video.close()
     seconds, lost = float(last * _CLOCK), tuple(source.lost)
-    return Shown(counts['frames'], counts['without'], counts['order'], lost, seconds)
+    return Shown(counts['frames'], counts['without'], counts['order'], lost, source.whole, seconds)
 
 
 class _Labelled:
@@ -104,11 +106,11 @@ class _Labelled:
 
     def __init__(self, settings: VideoSettings) -> None:
         images = open_bag(settings.images)
-        self._images = ImageTopic.open(settings.images, _camera(images, settings.topic))
+        self._images = ImageTopic.of(images, _camera(images, settings.topic))
         same = settings.results == settings.images
-        self._found = LabelTopics.open(
-            images if same else open_bag(settings.results), settings.labels
-        )
+        results = images if same else open_bag(settings.results)
+        self._found = LabelTopics.open(results, settings.labels)
+        self.whole = images.is_whole and results.is_whole
         self.topic, self.labels = self._images.topic, self._found.panoptic.name
         self.count = self._images.count
         if self._found.label_set is None:

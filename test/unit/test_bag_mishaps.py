@@ -135,14 +135,18 @@ def test_a_part_that_is_not_there_is_a_loss_to_every_command(tmp_path):
     assert len(read_stamps(tmp_path / 'seen')) == 2
 
 
-def test_a_run_says_once_that_its_recording_was_cut_off(tmp_path, caplog):
+def test_a_run_and_a_video_say_once_that_their_recording_was_cut_off(tmp_path, caplog):
     path = record_mcap(tmp_path / 'drive.mcap')
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
-    done = call('bag', 'run', path, '-o', tmp_path / 'out', *TINY)
-    assert done.returncode == 1
-    said = [r.getMessage() for r in caplog.records if r.name == 'pdl_ros.bags']
-    assert len(said) == 1
-    assert 'was cut off' in said[0]
+    out, video = tmp_path / 'out', tmp_path / 'a.mp4'
+    for words in (('run', path, '-o', out, *TINY), ('video', path, '--results', out, '-o', video)):
+        caplog.clear()
+        done = call('bag', *words)
+        assert done.returncode == 1, done.stderr
+        said = [r.getMessage() for r in caplog.records if r.name == 'pdl_ros.bags']
+        assert len(said) == 1
+        assert 'was cut off' in said[0]
+    assert video.is_file()
 
 
 def test_a_repair_on_a_full_disk_says_what_it_kept(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def video(
 ) -> None:
     """Write an MP4 of image, overlay and instances beside each other, timed by the stamps.
 
-    Exit status 1 where images have no results of their stamp, or were lost.
+    Exit status 1 where images have no results of their stamp or were lost.
     """
     from pdl_ros.bags.side_by_side import VideoSettings, write_video
     from pdl_ros.cli.bag.progress import shown_progress
@@ -43,5 +43,5 @@ def video(
     if shown.without_labels:
         print(f'  images without labels of their stamp, which are left out: {shown.without_labels}')
     print_lost(shown.lost)
-    if shown.without_labels or shown.lost:
+    if shown.without_labels or shown.lost or not shown.whole:
         raise typer.Exit(1)
