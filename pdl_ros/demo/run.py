@@ -23,12 +23,12 @@ from pdl_ros.errors import PdlError, require_package
 from pdl_ros.labels import LabelSet
 from pdl_ros.messages.stamps import nanoseconds
 from pdl_ros.network.weight_files import find_weights
-from pdl_ros.rerun_recording import RerunRecording, boxes_of, timing_of
 from pdl_ros.runtime.files import require_writable_folder, write_json
 from pdl_ros.sources import Source
 
 if TYPE_CHECKING:  # it imports rclpy, which a pip-only installation lacks
     from pdl_ros.demo.recorder import RecordedFrame
+    from pdl_ros.rerun_recording import RerunRecording
 
 _STREET_WEIGHTS, _SCENE_WEIGHTS = 'camvid_efficientnet_lite0', 'scene_tiny'
 _ENDLESS = 150  # frames shown of a source without an end
@@ -77,7 +77,9 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     node_arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
     camera_arguments = [settings.source, str(rate), str(frames), '--on-demand', '--ros-args']
     require_writable_folder(settings.out)
-    from pdl_ros.demo.contact_sheet import ContactSheet  # imports PyTorch, so what is wrong is said
+    # These import PyTorch and compiled kernels: what is wrong has been said.
+    from pdl_ros.demo.contact_sheet import ContactSheet
+    from pdl_ros.rerun_recording import RerunRecording
 
     settings.out.mkdir(parents=True, exist_ok=True)
     namespace = f'/pdl_demo_{os.getpid()}'  # another demo may run in the same domain
@@ -112,6 +114,8 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
 
 
 def _show(watcher: RerunRecording, frame: RecordedFrame) -> None:
+    from pdl_ros.rerun_recording import boxes_of, timing_of
+
     stamp, timing = nanoseconds(frame.instances.header.stamp), timing_of(frame.timing)
     watcher.log(stamp, frame.rgb, frame.panoptic, boxes_of(frame.instances), timing)
 
