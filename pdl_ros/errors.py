@@ -36,6 +36,14 @@ def require_package(module: str, extra: str) -> None:
     )
 
 
+def require_bag_packages() -> None:
+    """Raise PdlError that names the extra where what recordings are read and written with is not
+    there; before modules are imported that need it.
+    """
+    for package in ('rosbags', 'mcap', 'lz4', 'zstandard'):
+        require_package(package, 'bag')
+
+
 def printable(text: str) -> str:
     """Return a text from an untrusted file as it may stand in a sentence and on a terminal."""
     return ''.join(letter if letter.isprintable() else '?' for letter in text)

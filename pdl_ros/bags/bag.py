@@ -45,7 +45,8 @@ class Bag:
         self._files: list[Path] = []
         self._storages: list[Storage] = []
         refusals: list[str] = []
-        for file in data_files(path):
+        files, missing = data_files(path)
+        for file in files:
             try:
                 self._storages.append(open_storage(file, self._scratch))
                 self._files.append(file)
@@ -58,7 +59,7 @@ class Bag:
             raise PdlError(refusals[0])
         for refusal in refusals:
             _LOG.warning('%s The other files are read.', refusal)
-        self._refusals = refusals
+        self._refusals = [missing, *refusals] if missing else refusals
         self._reported: set[int] = set()
         self._report()
         self._merge()

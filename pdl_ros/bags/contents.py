@@ -21,12 +21,14 @@ from pdl_ros.bags.messages import deserialize, is_readable
 from pdl_ros.bags.reader import open_bag
 from pdl_ros.bags.storage import INDEX, ZSTD_MAGIC
 from pdl_ros.errors import PdlError, printable
+from pdl_ros.imaging.label_images import compressed_to_labels
 
 if TYPE_CHECKING:
     from pdl_ros.bags.bag import Bag, Message
     from pdl_ros.bags.storage import Topic
 
 IMAGE, _INFO = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CameraInfo'
+_COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 _DEPTH = ('32FC1', '16UC1')
 _TRIED = 300  # packets of a video until its first picture
 
@@ -119,7 +121,7 @@ def _look(bag: Bag, topic: Topic, times: np.ndarray) -> TopicContents:
     found = {**about, **_first_picture(bag, topic)}
     is_depth = found.get('use') == 'depth' and 'depth' in topic.name.lower()
     if found.get('use') and is_result(topic.name) and not is_depth:
-        found['use'] = 'labels'
+        found['use'] = 'result' if 'overlay' in topic.name.lower() else 'labels'
     return TopicContents(**found)
 
 
@@ -135,6 +137,9 @@ def _first_picture(bag: Bag, topic: Topic) -> dict[str, Any]:
         read = deserialize(first)
         said = str(getattr(read, 'format', None) or getattr(read, 'encoding', ''))
         about = {'format': printable(said[:60])}
+        shape = _shape_of_labels(topic, read)
+        if shape is not None:
+            return {**about, 'height': shape[0], 'width': shape[1], 'use': 'labels'}
         if topic.type == IMAGE and said in _DEPTH:
             size = {'width': int(read.width), 'height': int(read.height)}
             return {**about, **size, 'use': 'depth'}
@@ -142,6 +147,18 @@ def _first_picture(bag: Bag, topic: Topic) -> dict[str, Any]:
     except PdlError as error:
         return {'why_not': str(error)}
     return {**about, 'width': width, 'height': height, 'use': 'image'}
+
+
+def _shape_of_labels(topic: Topic, message: Any) -> tuple[int, int] | None:
+    """Return the (H, W) of labels that were packed as PNG, whose numbers may be no brightness."""
+    is_depth = 'depth' in topic.name.lower()
+    if topic.type != _COMPRESSED or not is_result(topic.name) or is_depth:
+        return None
+    try:
+        height, width = compressed_to_labels(message).shape
+    except PdlError:  # an overlay
+        return None
+    return height, width
 
 
 def _decode_one(topic: Topic, messages: Iterable[Message]) -> np.ndarray:

@@ -36,30 +36,32 @@ def is_bag(path: Path) -> bool:
     return bool(_found(path)) and suffixes.isdisjoint(IMAGE_SUFFIXES)
 
 
-def data_files(path: Path) -> list[Path]:
-    """Return the files of a recording in order: those that metadata.yaml lists, if all are there.
+def data_files(path: Path) -> tuple[list[Path], str]:
+    """Return the files of a recording in order: those that metadata.yaml lists, if all are there;
+    and what is known to be missing, in a sentence, '' for nothing.
 
-    If not, all that the folder has: the recorder was killed before it wrote metadata.yaml, or
-    somebody renamed files. Raises PdlError where a listed file is outside of the folder, or none is
-    there.
+    If not all are there, those that the folder has: the recorder was killed before it wrote
+    metadata.yaml, or somebody renamed files. Raises PdlError where a listed file is outside of the
+    folder, or none is there.
     """
     if path.is_file():
-        return [path]
+        return [path], ''
     listed = _listed(path)
     missing = [file.name for file in listed if not file.is_file()]
     if listed and not missing:
-        return listed
+        return listed, ''
     found = _found(path)
     if not found:
         raise PdlError(f'{path} cannot be read as a rosbag: it has no .mcap, .db3 or .bag file.')
+    sentence = ''
     if missing:
-        _LOG.warning(
-            '%s: metadata.yaml lists files that are not there (%s); those there are read: %d.',
-            path,
-            ', '.join(missing)[:200],
-            len(found),
+        sentence = (
+            f'{path}: metadata.yaml lists files that are not there ({", ".join(missing)[:200]}); '
+            f'those there are read: {len(found)}.'
         )
-    return found
+        _LOG.warning('%s', sentence)
+    # As many as are listed were renamed, and none is lost.
+    return found, sentence if len(found) < len(listed) else ''
 
 
 def _found(folder: Path) -> list[Path]:

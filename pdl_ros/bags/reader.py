@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,10 @@ import numpy as np
 from pdl_ros.bags.cameras import is_result
 from pdl_ros.bags.decoders import DECODERS, Decoder, Picture, has_pictures
 from pdl_ros.bags.files import is_bag
-from pdl_ros.errors import PdlError, os_error_reason, printable, require_package
+from pdl_ros.errors import PdlError, os_error_reason, printable, require_bag_packages
 
 if TYPE_CHECKING:
-    from pdl_ros.bags.bag import Bag
+    from pdl_ros.bags.bag import Bag, Message, OpenSelection
     from pdl_ros.bags.storage import Topic
 
 __all__ = ['ImageTopic', 'is_bag', 'open_bag']
@@ -45,41 +45,75 @@ class ImageTopic:
     @classmethod
     def open(cls, path: Path, topic: str = '') -> ImageTopic:
         """Find a topic of images by its name, or the only one. Raises PdlError in one sentence."""
-        bag = open_bag(path)
+        return cls.of(open_bag(path), topic)
+
+    @classmethod
+    def of(cls, bag: Bag, topic: str = '') -> ImageTopic:
+        """Find a topic of images as `open` does, in a recording that is open already."""
         parts = _find(bag, topic)
+        DECODERS[parts[0].type]()  # names the package that it lacks, before any work
         times = bag.times(parts)
         return cls(bag, parts, len(times), _rate(times))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (picture.rgb for picture in self.pictures())
 
-    def pictures(self) -> Iterator[Picture]:
-        """Yield every image with its header and its log time."""
-        decoder, count = DECODERS[self.parts[0].type](), 0
-        for number, message in enumerate(self.bag.messages(self.parts), 1):
-            try:
-                pictures = decoder.decode(message)
-            except PdlError as error:
-                place = f'{self.bag.path}, {self.topic}, image {number}'
-                raise PdlError(f'{place}: {error}') from None
-            count += len(pictures)
-            self._tell(decoder)
-            yield from pictures
+    def pictures(self, lost: Callable[[str], None] | None = None) -> Iterator[Picture]:
+        """Yield every image with its header and its log time.
+
+        lost: is told of each image that cannot be had, in a sentence, and the others follow. Raises
+        PdlError at the first such one without; and where there is no other.
+        """
+        decoder, count, why = DECODERS[self.parts[0].type](), 0, ''
+        selection = self.bag.select(self.parts)
+        with selection.open() as opened:
+            for position in range(len(selection.times)):
+                message = _read(opened, position, lost)
+                if message is None:
+                    continue
+                try:
+                    pictures = decoder.decode(message)
+                except PdlError as error:
+                    sentence = f'{self.bag.path}, {self.topic}, image {position + 1}: {error}'
+                    if lost is None:
+                        raise PdlError(sentence) from None
+                    lost(sentence)
+                    pictures, why = (), why or f'; the first: {str(error).rstrip(".")}'
+                count += len(pictures)
+                self._tell(decoder, lost)
+                yield from pictures
         pictures = decoder.finish()
-        self._tell(decoder)
+        self._tell(decoder, lost)
         yield from pictures
         if not count and not pictures:
-            raise PdlError(f'{self.bag.path}: no image of {self.topic} can be decoded.')
+            raise PdlError(f'{self.bag.path}: no image of {self.topic} can be decoded{why}.')
 
-    def _tell(self, decoder: Decoder) -> None:
+    def _tell(self, decoder: Decoder, lost: Callable[[str], None] | None) -> None:
         for incident in decoder.incidents():
-            _LOG.warning('%s, %s: %s', self.bag.path, self.topic, incident.sentence)
+            sentence = f'{self.bag.path}, {self.topic}: {incident.sentence}'
+            if lost is None or not incident.lost:
+                _LOG.warning('%s', sentence)
+            else:
+                for _ in range(incident.lost):
+                    lost(sentence)
+
+
+def _read(
+    opened: OpenSelection, position: int, lost: Callable[[str], None] | None
+) -> Message | None:
+    """Return a message; None where it is damaged, and that was told."""
+    try:
+        return opened.read(position)
+    except PdlError as error:
+        if lost is None:
+            raise
+        lost(str(error))
+        return None
 
 
 def open_bag(path: Path) -> Bag:
     """Open a recording. Raises PdlError in one sentence where it cannot be read at all."""
-    for package in ('rosbags', 'mcap'):
-        require_package(package, 'bag')
+    require_bag_packages()
     from pdl_ros.bags.bag import Bag
 
     if not path.exists():

@@ -17,6 +17,7 @@ from pdl_ros.bags.writer import METADATA, BagWriter
 from pdl_ros.errors import PdlError, require
 
 if TYPE_CHECKING:
+    from pdl_ros.bags.bag import Bag, Selection
     from pdl_ros.bags.storage import Topic
 
 _LOG = logging.getLogger('pdl_ros.bags')
@@ -27,18 +28,20 @@ class Repaired:
     """What became of a recording.
 
     saved: messages by topic. unreadable: messages that the recording's index names, and that are
-    damaged, by topic. damage: what else is known to be missing, a sentence a file.
+    damaged, by topic. damage: what else is known to be missing, a sentence a file. failure: why not
+    all could be written, '' if all was.
     """
 
     saved: Counter[str]
     unreadable: Counter[str]
     damage: list[str]
     had_metadata: bool
+    failure: str = ''
 
     @property
     def is_whole(self) -> bool:
         """Whether nothing was lost."""
-        return not self.damage and not self.unreadable
+        return not self.damage and not self.unreadable and not self.failure
 
 
 def repair(
@@ -49,8 +52,8 @@ def repair(
 ) -> Repaired:
     """Copy every message that can be read, of every topic, into a new recording.
 
-    The messages stay as they are, of whichever type; nothing of them is deserialized. Raises
-    PdlError where not one can be read.
+    The messages stay as they are, of whichever type; nothing of them is deserialized. A disk that
+    is full keeps what was written. Raises PdlError where not one message can be read, or written.
     """
     bag = open_bag(source)
     require(
@@ -60,9 +63,31 @@ def repair(
     selection = bag.select(bag.topics)
     total = len(selection.times)
     require(total > 0, f'{source}: not one message can be read; there is nothing to save.')
-    saved, unreadable = Counter[str](), Counter[str]()
-    with BagWriter(target, compression=compression) as writer, selection.open() as opened:
-        numbers = {topic: _add(writer, topic) for topic in bag.topics}
+    saved, unreadable, failure = Counter[str](), Counter[str](), ''
+    try:
+        with BagWriter(target, compression=compression) as writer:
+            _copy(bag, selection, writer, saved, unreadable, progress)
+    except PdlError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        saved, failure = _counts_of(target), str(error)
+        if not saved:
+            raise
+    had_metadata = source.is_dir() and (source / METADATA).is_file()
+    return Repaired(saved, unreadable, bag.damage, had_metadata, failure)
+
+
+def _copy(
+    bag: Bag,
+    selection: Selection,
+    writer: BagWriter,
+    saved: Counter[str],
+    unreadable: Counter[str],
+    progress: Callable[[int, int], None],
+) -> None:
+    """Write what can be read, and count it by topic."""
+    numbers, total = {topic: _add(writer, topic) for topic in bag.topics}, len(selection.times)
+    with selection.open() as opened:
         for position in range(total):
             topic = selection.topic(position)
             try:
@@ -76,8 +101,16 @@ def repair(
             saved[topic.name] += 1
             if position % 100 == 0 or position == total - 1:
                 progress(position + 1, total)
-    had_metadata = source.is_dir() and (source / METADATA).is_file()
-    return Repaired(saved, unreadable, bag.damage, had_metadata)
+
+
+def _counts_of(path: Path) -> Counter[str]:
+    """Return how many messages of each topic can be read of a recording that was cut off."""
+    try:
+        left = open_bag(path)
+    except PdlError:  # not even its beginning is there
+        return Counter()
+    owners = left.select(left.topics)
+    return Counter(owners.topic(position).name for position in range(len(owners.times)))
 
 
 def _add(writer: BagWriter, topic: Topic) -> int:

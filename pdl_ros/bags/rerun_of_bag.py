@@ -43,19 +43,23 @@ def write_rerun(
     label_set = labels[0].label_set
     if label_set is None:
         raise PdlError(f'{results} does not say what its labels mean: it has no label_info.')
-    opened = [ImageTopic.open(images, camera.topic) for camera in cameras]
+    opened = [ImageTopic.of(source, camera.topic) for camera in cameras]
     total, done, shown = sum(topic.count for topic in opened), 0, 0
     names = [camera.name for camera in cameras]
     has_points = any(_topic(found, f'{_prefix(camera)}/points') for camera in cameras)
     with RerunRecording(path, label_set, names, has_points) as recording:
         for camera, topic, label in zip(cameras, opened, labels, strict=True):
             with _Results(found, camera, label) as about:
-                for picture in topic.pictures():
+                for picture in topic.pictures(_without_a_word):
                     done += 1
                     progress(done, total)
                     stamp = nanoseconds(picture.header.stamp)
                     shown += about.log(recording, stamp, picture.rgb)
     return shown
+
+
+def _without_a_word(sentence: str) -> None:
+    """Pass over an image that is damaged: the run said so when it did not segment it."""
 
 
 class _Results:

@@ -60,15 +60,16 @@ def run_bag(
     progress: Progress | None = None,
     parts: Sequence[int] | None = None,
     segmenter: Segmenter | None = None,
+    plan: Plan | None = None,
 ) -> BagReport:
     """Do a job, or the rest of one that was interrupted; return what became of it.
 
     parts: only these of `count_parts(job)`, as one of several workers on a shared disk;
     `finish_bag` brings them together, and the result is that of one worker to the last byte but for
-    the times in `timing`. segmenter: the network, where it is loaded already. Raises PdlError
-    where nothing can be done.
+    the times in `timing`. segmenter: the network, where it is loaded already. plan: of the job,
+    where it is made already. Raises PdlError where nothing can be done.
     """
-    started, plan = time.monotonic(), make_plan(job)
+    started, plan = time.monotonic(), plan or make_plan(job)
     folder = RunFolder(plan)
     if folder.is_complete():
         return _report(plan, folder, started, 0)

@@ -49,12 +49,16 @@ class VideoSettings:
 @dataclass(frozen=True)
 class Shown:
     """frames: in the video; without_labels: images that have no label image of their stamp;
-    out_of_order: whose stamps are not after the one before. seconds: how long the video is.
+    out_of_order: whose stamps are not after the one before. lost: why images cannot be read, a
+    sentence each. whole: nothing is known to be missing of the recordings. seconds: how long the
+    video is.
     """
 
     frames: int
     without_labels: int
     out_of_order: int
+    lost: tuple[str, ...]
+    whole: bool
     seconds: float
 
 
@@ -93,7 +97,8 @@ def write_video(
                 f'No image of {source.topic} has a label image of its stamp on {source.labels}.'
             )
         video.close()
-    return Shown(counts['frames'], counts['without'], counts['order'], float(last * _CLOCK))
+    seconds, lost = float(last * _CLOCK), tuple(source.lost)
+    return Shown(counts['frames'], counts['without'], counts['order'], lost, source.whole, seconds)
 
 
 class _Labelled:
@@ -101,11 +106,11 @@ class _Labelled:
 
     def __init__(self, settings: VideoSettings) -> None:
         images = open_bag(settings.images)
-        self._images = ImageTopic.open(settings.images, _camera(images, settings.topic))
+        self._images = ImageTopic.of(images, _camera(images, settings.topic))
         same = settings.results == settings.images
-        self._found = LabelTopics.open(
-            images if same else open_bag(settings.results), settings.labels
-        )
+        results = images if same else open_bag(settings.results)
+        self._found = LabelTopics.open(results, settings.labels)
+        self.whole = images.is_whole and results.is_whole
         self.topic, self.labels = self._images.topic, self._found.panoptic.name
         self.count = self._images.count
         if self._found.label_set is None:
@@ -114,17 +119,22 @@ class _Labelled:
                 f'beside {self.labels}.'
             )
         self.label_set: LabelSet = self._found.label_set
+        self.lost: list[str] = []
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
         labels = self._found.panoptic
         place_of = {int(stamp): place for place, stamp in enumerate(labels.stamps)}
         with labels.selection.open() as opened:
-            for picture in self._images.pictures():
+            for picture in self._images.pictures(self.lost.append):
                 stamp = nanoseconds(picture.header.stamp)
                 place = place_of.get(stamp)
                 panoptic = None
                 if place is not None:
-                    panoptic = decode_labels(opened.read(int(labels.places[place])))
+                    try:
+                        panoptic = decode_labels(opened.read(int(labels.places[place])))
+                    except PdlError as error:
+                        self.lost.append(f'{self.labels}, stamp {stamp}: {error}')
+                        continue
                 yield stamp, picture.rgb, panoptic
 
 

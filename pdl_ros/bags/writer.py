@@ -13,7 +13,7 @@ from pdl_ros import __version__
 from pdl_ros.bags.metadata import FileSummary, WrittenTopic, metadata_of_file, metadata_text
 from pdl_ros.bags.qos import RELIABLE, OfferedQos
 from pdl_ros.bags.types import Definition, definition
-from pdl_ros.errors import PdlError, os_error_reason, require_package
+from pdl_ros.errors import PdlError, os_error_reason, require_bag_packages
 from pdl_ros.runtime.files import atomic_write
 
 _CHUNK = 1 << 20
@@ -34,8 +34,7 @@ class McapFileWriter:
         compression: str = 'zstd',
         chunk_size: int = _CHUNK,
     ) -> None:
-        for package in ('rosbags', 'mcap'):
-            require_package(package, 'bag')
+        require_bag_packages()
         from mcap.writer import CompressionType, Writer
 
         self._file = file

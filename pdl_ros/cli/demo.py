@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pdl_ros.cli.options import Device, OutFolder, RerunFile, check_weights
-from pdl_ros.errors import require, require_package
+from pdl_ros.errors import require, require_bag_packages, require_package
 
 _FRAMES = 150  # of the street, ten seconds
 
@@ -58,7 +58,11 @@ def demo(
 
 def _offline(out: Path, weights: str, device: str, frames: int, rerun: Path | None) -> None:
     """Do what a person with a recording does, and show the commands."""
-    require_package('matplotlib', 'evaluate')  # of the report; before the work
+    # What comes at the end is looked for before the work.
+    require_package('matplotlib', 'evaluate')
+    if rerun is not None:
+        require_package('rerun', 'rerun')
+    require_bag_packages()
     from pdl_ros.bags.writer import METADATA
     from pdl_ros.cli.bag.run import run
     from pdl_ros.cli.bag.score import score

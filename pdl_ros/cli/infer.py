@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pdl_ros.cli.bag.outcome import print_lost
 from pdl_ros.cli.options import (
     DEFAULT_VARIANT,
     Device,
@@ -22,6 +24,7 @@ from pdl_ros.cli.options import (
     Weights,
     open_segmenter,
 )
+from pdl_ros.errors import printable, require_package
 from pdl_ros.runtime.files import atomic_write, write_json
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from pdl_ros.pipeline import Segmenter
     from pdl_ros.rerun_recording import RerunRecording
     from pdl_ros.sources import RecordedFrame, Source
+
+_LOG = logging.getLogger('pdl_ros.bags')
 
 
 def infer(
@@ -49,7 +54,11 @@ def infer(
 ) -> None:
     """Segment files without ROS: a 16-bit panoptic PNG, an overlay and a segment list for each
     frame.
+
+    Exit status 1 where frames of a rosbag were lost.
     """
+    if rerun is not None:
+        require_package('rerun', 'rerun')
     from pdl_ros.sources import open_source
 
     frames = open_source(source)  # before the network: it may not be there
@@ -60,12 +69,20 @@ def infer(
             from pdl_ros.rerun_recording import RerunRecording
 
             watcher = stack.enter_context(RerunRecording(rerun, segmenter.label_set))
-        count = infer_frames(frames, segmenter, out, watcher)
+        lost: list[str] = []
+        count = infer_frames(frames, segmenter, out, watcher, lost.append)
     print(f'{count} frames segmented into {out}/')
+    print_lost(lost)
+    if lost or not frames.is_whole:
+        raise typer.Exit(1)
 
 
 def infer_frames(
-    frames: Source, segmenter: Segmenter, out: Path, rerun: RerunRecording | None = None
+    frames: Source,
+    segmenter: Segmenter,
+    out: Path,
+    rerun: RerunRecording | None = None,
+    lost: Callable[[str], None] = _LOG.warning,
 ) -> int:
     """Segment every frame of a source; return their number.
 
@@ -73,12 +90,13 @@ def infer_frames(
     void), ``NNNNNN_overlay.png`` and ``NNNNNN.json`` with its segments. Of a recording NNNNNN is
     the stamp in nanoseconds, and there are ``NNNNNN_semantic.png`` (8 bit, train ids), the list of
     all files, ``stamps.csv``, and their label set, ``labels.yaml``: all that `pdl_ros bag score`
-    needs. rerun: is given every frame too, those without a stamp as from 1970 on.
+    needs. rerun: is given every frame too, those without a stamp as from 1970 on. lost: is told of
+    each frame of a recording that cannot be had, in a sentence.
     """
     from rich.progress import track
 
     if frames.recorded is not None:
-        return _infer_recording(frames, frames.recorded(), segmenter, out, rerun)
+        return _infer_recording(frames, frames.recorded(lost), segmenter, out, rerun)
     count = 0
     for rgb in track(frames, 'segmenting', total=frames.length):
         stamp = round(count * 1e9 / frames.fps)
@@ -127,7 +145,8 @@ def _infer_recording(
             result = _segment(segmenter, frame.rgb, frame.stamp, rerun)
             file_name = _write_frame(result, frame.rgb, segmenter.label_set, out, name)
             _write(out / f'{name}_semantic.png', result.semantic.numpy())
-            rows.append(StampRow(frame.stamp, frame.frame_id, frame.log_time, file_name))
+            frame_id = printable(frame.frame_id)  # a line of the table is a frame
+            rows.append(StampRow(frame.stamp, frame_id, frame.log_time, file_name))
     finally:  # a damaged recording costs what comes after the damage
         write_stamps(out, rows)
     return len(rows)

@@ -34,14 +34,17 @@ class Source:
     """Frames in order: iterate for (H, W, 3) uint8 RGB; every iteration starts again.
 
     `length` is the number of frames, None if they never end or the file does not say. Images of a
-    folder may differ in size. `recorded`: the same frames with their stamps, of a rosbag only.
+    folder may differ in size. `recorded`: the same frames with their stamps, of a rosbag only; what
+    it takes is told, in a sentence, of each frame that cannot be had, and the others follow.
+    `is_whole`: nothing is known to be missing of the rosbag.
     """
 
     name: str
     fps: float
     length: int | None
     frames: Callable[[], Iterator[np.ndarray]]
-    recorded: Callable[[], Iterator[RecordedFrame]] | None = None
+    recorded: Callable[[Callable[[str], None]], Iterator[RecordedFrame]] | None = None
+    is_whole: bool = True
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return self.frames()
@@ -78,12 +81,19 @@ def _bag(path: Path, topic: str = '') -> Source:
 
     images = ImageTopic.open(path, topic)
 
-    def recorded() -> Iterator[RecordedFrame]:
-        for rgb, header, message in images.pictures():
+    def recorded(lost: Callable[[str], None]) -> Iterator[RecordedFrame]:
+        for rgb, header, message in images.pictures(lost):
             stamp, frame_id = nanoseconds(header.stamp), str(header.frame_id)
             yield RecordedFrame(rgb, stamp, frame_id, message.log_time)
 
-    return Source(images.topic, images.rate, images.count, lambda: iter(images), recorded)
+    return Source(
+        images.topic,
+        images.rate,
+        images.count,
+        lambda: iter(images),
+        recorded,
+        images.bag.is_whole,
+    )
 
 
 def _folder(path: Path) -> Source:

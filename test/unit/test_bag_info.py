@@ -122,7 +122,7 @@ def test_results_of_the_node_are_not_offered_as_images(tmp_path):
         writer.write(overlay, START, serialized(0))
     found = {topic.name: topic.use for topic in contents_of(tmp_path / 'out').topics}
     assert found['/panoptic/label_info'] == 'result'
-    assert found['/panoptic/front/overlay/image'] == 'labels'
+    assert found['/panoptic/front/overlay/image'] == 'result'
 
 
 @pytest.mark.parametrize(

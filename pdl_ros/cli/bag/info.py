@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pdl_ros.errors import printable
+from pdl_ros.errors import printable, require_bag_packages
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,6 +27,7 @@ def info(
 
     Exit status 1 where a part of the recording is missing.
     """
+    require_bag_packages()
     from pdl_ros.bags.contents import contents_of
 
     contents = contents_of(path)
@@ -48,10 +49,11 @@ def _print(contents: BagContents) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
     begun = datetime.fromtimestamp(contents.start / 1e9, timezone.utc)
+    when = f'{contents.duration:.1f} s from {begun:%Y-%m-%d %H:%M:%S} UTC'
     say(
-        f'{contents.path}: {contents.messages} messages in {contents.duration:.1f} s from '
-        f'{begun:%Y-%m-%d %H:%M:%S} UTC; {_bytes(contents.size)}, {"; ".join(contents.storage)}, '
-        f'files: {len(contents.files)}'
+        f'{contents.path}: '
+        + (f'{contents.messages} messages in {when}' if contents.messages else 'no messages')
+        + f'; {_bytes(contents.size)}, {"; ".join(contents.storage)}, files: {len(contents.files)}'
     )
     for damage in contents.damage:
         say(f'damaged: {printable(damage)}')

@@ -21,14 +21,20 @@ def print_report(report: BagReport) -> None:
         print(f'  of them were there already: {report.frames - report.made}')
     for note in report.notes:
         print(f'  {note}')
-    if report.lost:
-        print(f'  lost: {report.lost}')
-        for sentence in report.sentences[:_SHOWN]:
-            print(f'    {sentence}')
+    print_lost(report.sentences, report.lost)
     if not report.whole:
         print(f'  {report.source} is damaged; what of it is whole is in the result')
     if report.failure:
         print(f'  {report.failure}')
+
+
+def print_lost(sentences: Sequence[str], count: int | None = None) -> None:
+    """Say how many images were lost, as many as there are sentences if None, and why the first."""
+    count = len(sentences) if count is None else count
+    if count:
+        print(f'  lost: {count}')
+        for sentence in sentences[:_SHOWN]:
+            print(f'    {sentence}')
 
 
 def say_all(outcomes: Sequence[BagReport | Failure]) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pdl_ros.errors import require
+from pdl_ros.errors import require, require_bag_packages
 
 if TYPE_CHECKING:
     from pdl_ros.node.topic_recorder import Recorded
@@ -37,6 +37,7 @@ def record(
             f'To record topics takes ROS 2, but {module} is not here; source a ROS 2 setup file '
             'first.',
         )
+    require_bag_packages()
     from rich.console import Console
 
     from pdl_ros.node.topic_recorder import RecorderSettings

@@ -30,7 +30,9 @@ def repair(
     with shown_progress(source.name) as progress:
         done = repair_bag(source, out, compression, progress)
     print(f'{out}: {done.saved.total()} messages of {len(done.saved)} topics are saved.')
-    if source.is_dir() and not done.had_metadata:
+    if done.failure:
+        print(f'The rest is not: {done.failure}')
+    elif source.is_dir() and not done.had_metadata:
         print('It has a metadata.yaml now, which was missing.')
     for damage in done.damage:
         print(f'lost, however much it was: {printable(damage)}')

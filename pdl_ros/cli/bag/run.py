@@ -19,7 +19,7 @@ from pdl_ros.cli.options import (
     Weights,
     import_torch,
 )
-from pdl_ros.errors import require, require_package
+from pdl_ros.errors import require, require_bag_packages, require_package
 from pdl_ros.runtime import precompile
 from pdl_ros.runtime.memory import share_one_heap
 
@@ -97,6 +97,7 @@ def run(
         rerun is None or len(sources) == 1,
         '--rerun shows one recording; give one, or run it for each.',
     )
+    require_bag_packages()
     if rerun is not None:
         require_package('rerun', 'rerun')
     if ray is not None:
@@ -128,13 +129,14 @@ def _one(source: Path, out: Path, settings: RunSettings) -> int:
     from pdl_ros.cli.bag.progress import shown_progress
 
     job = BagJob(source, out, settings)
-    RunFolder(make_plan(job)).check()  # before the network: there may be nothing to do
+    plan = make_plan(job)
+    RunFolder(plan).check()  # before the network: there may be nothing to do
     precompile.start()
     import_torch()
     from pdl_ros.bags.run import run_bag
 
     share_one_heap()
     with shown_progress(source.name) as progress:
-        report = run_bag(job, progress)
+        report = run_bag(job, progress, plan=plan)
     print_report(report)
     return report.exit_status

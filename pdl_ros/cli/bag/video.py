@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pdl_ros.cli.bag.outcome import print_lost
 from pdl_ros.cli.options import OutFile
 
 
@@ -28,7 +29,7 @@ def video(
 ) -> None:
     """Write an MP4 of image, overlay and instances beside each other, timed by the stamps.
 
-    Exit status 1 where images have no results of their stamp.
+    Exit status 1 where images have no results of their stamp or were lost.
     """
     from pdl_ros.bags.side_by_side import VideoSettings, write_video
     from pdl_ros.cli.bag.progress import shown_progress
@@ -41,4 +42,6 @@ def video(
         print(f'  stamps that are not after the one before, or hours after: {shown.out_of_order}')
     if shown.without_labels:
         print(f'  images without labels of their stamp, which are left out: {shown.without_labels}')
+    print_lost(shown.lost)
+    if shown.without_labels or shown.lost or not shown.whole:
         raise typer.Exit(1)
