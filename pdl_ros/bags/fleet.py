@@ -19,7 +19,7 @@ from pdl_ros.bags.pool import Failure
 from pdl_ros.bags.run import BagReport, Progress, finish_bag, run_bag
 from pdl_ros.bags.run_folder import RunFolder
 from pdl_ros.bags.run_settings import BagJob, RunSettings
-from pdl_ros.errors import PdlError, in_words, require_package
+from pdl_ros.errors import PdlError, in_words, require, require_package
 from pdl_ros.pipeline import Segmenter
 
 _LOG = logging.getLogger('pdl_ros.bags')
@@ -53,10 +53,16 @@ def run_fleet(
     things are tracked through it. One whose process or machine goes away is done again by another;
     what is done stays, so that the same command later does the rest. The results are those of one
     machine. cpus: processors that Ray reserves for a task; a task takes a whole GPU where the
-    cluster has some and `device` is not cpu. Raises PdlError without Ray, or where no cluster
-    answers.
+    cluster has some and `device` is not cpu. Raises PdlError without Ray, where no cluster
+    answers, or where none of its machines is as large as a task.
     """
     with _cluster(address) as ray:
+        largest = max((node['Resources'].get('CPU', 0) for node in ray.nodes()), default=0)
+        require(
+            cpus <= largest,
+            f'A task is to have {cpus:g} processors, but the largest machine of the cluster has '
+            f'{largest:g}; give fewer with --ray-cpus.',
+        )
         options = {'num_cpus': cpus, 'num_gpus': 0, 'max_retries': _RETRIES}
         gpus = ray.cluster_resources().get('GPU', 0)
         works = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,6 @@ from lifecycle_msgs.srv import ChangeState
 
 from .harness import Harness, running
 from .test_topics import message_of
-
-
-def memory_of(node: Harness) -> int:
-    """Return the resident memory of the node's process, in bytes."""
-    pages = Path(f'/proc/{node.process.pid}/statm').read_text().split()[1]
-    return int(pages) * os.sysconf('SC_PAGE_SIZE')
 
 
 def hears_nothing(node: Harness, rgb: np.ndarray) -> bool:
@@ -78,21 +71,6 @@ def test_the_node_answers_while_it_loads_its_network(
             seen.add(node.state())
         assert 'configuring' in seen
         assert configured.result().success
-
-
-def test_twenty_configurations_leave_no_memory_behind(
-    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
-) -> None:
-    with running({**parameters, 'autostart': False}, tmp_path / 'log.txt', domain) as node:
-        sizes = []
-        for _ in range(20):
-            assert node.transition('configure')
-            assert node.transition('activate')
-            assert node.transition('deactivate')
-            assert node.transition('cleanup')
-            sizes.append(memory_of(node))
-        # The first cycles fill what PyTorch, DDS and Python keep for good.
-        assert sizes[-1] < 1.02 * sizes[3], ' '.join(f'{size / 1e6:.0f}' for size in sizes)
 
 
 def test_a_live_parameter_changes_the_next_frame_and_the_others_say_what_to_do(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,16 @@ from scipy.stats import theilslopes
 from pdl_ros.pipeline import Segmenter
 
 from ..node.harness import OUTPUTS, Harness, running
-from ..node.test_lifecycle import memory_of
 from ..node.test_topics import assert_label_images_equal, message_of
 
 FRAMES, WARM_UP, EVERY = 2000, 500, 20
 VISITORS, WARM_UP_VISITORS = 1000, 250
+
+
+def memory_of(node: Harness) -> int:
+    """Return the resident memory of the node's process, in bytes."""
+    pages = Path(f'/proc/{node.process.pid}/statm').read_text().split()[1]
+    return int(pages) * os.sysconf('SC_PAGE_SIZE')
 
 
 def growth(sizes: list[tuple[int, int]]) -> float:
@@ -80,3 +86,18 @@ def visit(node: Harness, name: str, rgb: np.ndarray) -> None:
         node.spin(0.03)
         assert node.process.poll() is None, node.log()
     node.node.destroy_subscription(subscription)
+
+
+def test_twenty_configurations_leave_no_memory_behind(
+    parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
+) -> None:
+    with running({**parameters, 'autostart': False}, tmp_path / 'log.txt', domain) as node:
+        sizes = []
+        for _ in range(20):
+            assert node.transition('configure')
+            assert node.transition('activate')
+            assert node.transition('deactivate')
+            assert node.transition('cleanup')
+            sizes.append(memory_of(node))
+        # The first cycles fill what PyTorch, DDS and Python keep for good.
+        assert sizes[-1] < 1.02 * sizes[3], ' '.join(f'{size / 1e6:.0f}' for size in sizes)

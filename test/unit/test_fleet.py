@@ -84,3 +84,9 @@ def test_without_a_cluster_the_user_is_told_how_to_start_one(recording, tmp_path
     with pytest.raises(PdlError, match=r'No Ray cluster answers .*ray start --head') as error:
         run_fleet([BagJob(recording, tmp_path / 'out', SETTINGS)], '127.0.0.1:1')
     assert '\n' not in str(error.value)
+
+
+def test_a_task_that_no_machine_can_take_is_said_and_not_waited_for(cluster, recording, tmp_path):
+    with pytest.raises(PdlError, match=r'4 processors, but the largest .* has 1; .*--ray-cpus'):
+        run_fleet([BagJob(recording, tmp_path / 'out', SETTINGS)], cluster.address)
+    assert not (tmp_path / 'out').exists()
