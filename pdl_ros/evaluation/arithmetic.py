@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+Counts = TypeVar('Counts', bound=tuple[int, ...])
+LARGEST_COUNT = 1 << 62
 
 
 def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -35,3 +39,16 @@ def mean(values: np.ndarray) -> float:
 def none_for_nan(data: dict[str, Any]) -> dict[str, Any]:
     """Return the data with None for NaN, which JSON has not."""
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in data.items()}
+
+
+def added(counts: Counts, others: tuple[int, ...]) -> Counts:
+    """Return the sums of two named tuples of counts."""
+    make: Callable[..., Counts] = type(counts)
+    return make(*(a + b for a, b in zip(counts, others, strict=True)))
+
+
+def checked_count(number: Any) -> int:
+    """Return a number of a file as a count. Raises ValueError where it is none."""
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < LARGEST_COUNT:
+        raise ValueError
+    return number

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pdl_ros.errors import PdlError
+from pdl_ros.evaluation.arithmetic import LARGEST_COUNT, checked_count
 from pdl_ros.evaluation.cityscapes_ap import THRESHOLDS, CityscapesAP, Instances, join
 from pdl_ros.evaluation.coco_ap import CocoAP
 from pdl_ros.evaluation.metrics import PanopticEvaluator
@@ -22,7 +23,6 @@ from pdl_ros.labels import LabelSet
 _OUTCOMES = {-1: 'i', 0: 'x', 1: 'f'}  # ignored, false, found: one letter a threshold
 _LETTERS = {letter: value for value, letter in _OUTCOMES.items()}
 _FLAGS = ('dtMatches', 'dtIgnore', 'gtIgnore')
-_LARGEST = 1 << 62
 _NUMBER = re.compile(r'\d{1,99}(/\d{1,99})?', re.ASCII)  # a Fraction reads 1e999999999, too
 
 
@@ -48,7 +48,7 @@ def load_counts(data: Any, label_set: LabelSet, ap_rule: str, where: str) -> Pan
     """
     evaluator = PanopticEvaluator(label_set, ap_rule)
     try:
-        evaluator._images = _count(data['images'])
+        evaluator._images = checked_count(data['images'])
         for name in ('segments', 'pixels'):
             for field, total in getattr(evaluator, f'_{name}')._asdict().items():
                 total[:] = _array(data[name][field], total)
@@ -80,15 +80,9 @@ def _array(text: str, like: np.ndarray) -> np.ndarray:
     if not all(_NUMBER.fullmatch(word) for word in words):
         raise ValueError
     numbers = [read(word) for word in words]
-    if len(numbers) != like.size or not all(0 <= number < _LARGEST for number in numbers):
+    if len(numbers) != like.size or not all(0 <= number < LARGEST_COUNT for number in numbers):
         raise ValueError
     return np.array(numbers, like.dtype).reshape(like.shape)
-
-
-def _count(number: Any) -> int:
-    if not isinstance(number, int) or not 0 <= number < _LARGEST:
-        raise ValueError
-    return number
 
 
 def _classes(data: Any, label_set: LabelSet) -> Sequence[Any]:
@@ -117,7 +111,7 @@ def _load_instances(data: Mapping[str, Any]) -> Instances:
     outcomes = np.array(rows, np.int8).reshape(-1, len(THRESHOLDS))
     if scores.shape != (len(outcomes),) or not np.isfinite(scores).all():
         raise ValueError
-    return Instances(scores, outcomes, _count(data['labelled']))
+    return Instances(scores, outcomes, checked_count(data['labelled']))
 
 
 def _save_record(record: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from rclpy.clock import Clock
 
 from pdl_ros.messages.stamps import nanoseconds
 
-__all__ = ['nanoseconds', 'seconds_since']
-
 
 def seconds_since(stamp: Any, clock: Clock) -> float:
     """Return the age of a stamp by a clock, seconds; negative when it is ahead of the clock."""

@@ -18,6 +18,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from pdl_ros.evaluation.arithmetic import added
 from pdl_ros.evaluation.overlaps import Overlaps
 from pdl_ros.evaluation.panoptic_quality import union_areas
 
@@ -37,7 +38,7 @@ class IdentityCounts(NamedTuple):
     id_matches: int = 0
 
     def __add__(self, other: tuple[Any, ...]) -> IdentityCounts:
-        return IdentityCounts(*(a + b for a, b in zip(self, other, strict=True)))
+        return added(self, other)
 
     @property
     def mota(self) -> float:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pdl_ros.errors import PdlError, require
-from pdl_ros.evaluation.arithmetic import none_for_nan
+from pdl_ros.evaluation.arithmetic import added, none_for_nan
 from pdl_ros.evaluation.metrics import PanopticEvaluator, Scores
 from pdl_ros.evaluation.recordings.identities import IdentityCounts
 from pdl_ros.labels import LabelSet
@@ -26,7 +26,7 @@ class FlickerCounts(NamedTuple):
     compared: int = 0
 
     def __add__(self, other: tuple[Any, ...]) -> FlickerCounts:
-        return FlickerCounts(*(a + b for a, b in zip(self, other, strict=True)))
+        return added(self, other)
 
     @property
     def share(self) -> float:
@@ -42,7 +42,7 @@ class Matching(NamedTuple):
     labelled_frames: int = 0
 
     def __add__(self, other: tuple[Any, ...]) -> Matching:
-        return Matching(*(a + b for a, b in zip(self, other, strict=True)))
+        return added(self, other)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pdl_ros.errors import PdlError, os_error_reason, printable, require
-from pdl_ros.evaluation.arithmetic import none_for_nan
+from pdl_ros.evaluation.arithmetic import checked_count, none_for_nan
 from pdl_ros.evaluation.metrics import AP_RULES
 from pdl_ros.evaluation.recordings.identities import IdentityCounts
 from pdl_ros.evaluation.recordings.result import (
@@ -24,7 +24,6 @@ from pdl_ros.runtime import files
 
 FORMAT = 1
 _KEY = 'pdl_ros_bag_scores'
-_LARGEST = 1 << 62
 
 
 def write_scores(scores: BagScores, path: Path) -> None:
@@ -118,8 +117,8 @@ def _load(data: dict[str, Any], label_set: LabelSet, rule: str, path: Path) -> R
         Window(
             int(w['start']),
             load_counts(w['counts'], label_set, rule, str(path)),
-            FlickerCounts(*map(_count, w['flicker_counts'])),
-            _count(w['id_switches']),
+            FlickerCounts(*map(checked_count, w['flicker_counts'])),
+            checked_count(w['id_switches']),
         )
         for w in data['windows']
     ]
@@ -132,7 +131,7 @@ def _load(data: dict[str, Any], label_set: LabelSet, rule: str, path: Path) -> R
         label_set=label_set,
         ap_rule=rule,
         matching=Matching(**_counts(data['frames'])),
-        window=_count(data['window']),
+        window=checked_count(data['window']),
         windows=windows,
         identities=None if ids is None else IdentityCounts(**_counts(ids)),
         flickers=bool(data['flickers']),
@@ -147,10 +146,4 @@ def _load(data: dict[str, Any], label_set: LabelSet, rule: str, path: Path) -> R
 
 
 def _counts(data: dict[str, Any]) -> dict[str, int]:
-    return {name: _count(number) for name, number in data.items()}
-
-
-def _count(number: Any) -> int:
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < _LARGEST:
-        raise ValueError
-    return number
+    return {name: checked_count(number) for name, number in data.items()}

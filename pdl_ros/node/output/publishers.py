@@ -20,13 +20,14 @@ from pdl_ros.imaging.masks import coco_masks
 from pdl_ros.labels import LabelSet
 from pdl_ros.messages.frame_messages import LABELS, FrameMessages, with_track_ids
 from pdl_ros.messages.instances import frame_timing
+from pdl_ros.messages.stamps import nanoseconds
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
 from pdl_ros.node.events import publisher_events
 from pdl_ros.node.input.frame import Frame, camera_info_topic
 from pdl_ros.node.output.detections import detections, have_vision_msgs
 from pdl_ros.node.output.ros_messages import ROS
 from pdl_ros.node.parameters import NodeSettings
-from pdl_ros.node.stamps import nanoseconds, seconds_since
+from pdl_ros.node.stamps import seconds_since
 from pdl_ros.node.statistics import FrameCounts
 from pdl_ros.pipeline import StageTimes
 from pdl_ros.tracking import Tracker, Tracks
