@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +12,7 @@ from pdl_ros.bags.bag import Bag, Message, OpenSelection
 from pdl_ros.bags.bag_messages import like_ros2
 from pdl_ros.bags.messages import deserialize
 from pdl_ros.bags.storage import Topic
-from pdl_ros.errors import PdlError
+from pdl_ros.messages.stamps import stamp_of
 
 ALLOWED = 50_000_000
 """Nanoseconds that an image and its depth may be apart where their stamps are never equal."""
@@ -58,7 +57,7 @@ class Companions:
     def _read(self, place: int) -> tuple[int, Message]:
         if place not in self._kept:
             message = self._opened.read(place)
-            self._kept[place] = stamp_of(message), message
+            self._kept[place] = stamp_of(message.data, message.topic.encoding), message
             while len(self._kept) > 4 * _AROUND:
                 self._kept.popitem(last=False)
         return self._kept[place]
@@ -82,18 +81,3 @@ class DepthCompanions(Companions):
         found = super().nearest(stamp, log_time)
         allowed = 0 if self._exact else ALLOWED
         return found if found and abs(found[0] - stamp) <= allowed else None
-
-
-def stamp_of(message: Message) -> int:
-    """Return the stamp of a serialized message that begins with a header, nanoseconds.
-
-    In both versions of ROS it has the same place: behind four bytes about the encoding, or behind
-    the header's number. Raises PdlError for a message that ends too early.
-    """
-    raw = message.data
-    big = message.topic.encoding == 'cdr' and len(raw) > 1 and not raw[1] & 1
-    try:
-        sec, nanosec = struct.unpack_from('>iI' if big else '<iI', raw, 4)
-    except struct.error:
-        raise PdlError(f'The message ends after {len(raw)} bytes, before its stamp.') from None
-    return int(sec) * 10**9 + int(nanosec)

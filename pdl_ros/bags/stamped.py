@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pdl_ros.errors import PdlError, printable
+from pdl_ros.messages.stamps import stamp_of
 
 if TYPE_CHECKING:
     from pdl_ros.bags.bag import Bag, Message, Selection
     from pdl_ros.bags.storage import Topic
 
 _CUT = 'the message is damaged: it ends within its header.'
+_TEXT = 16  # bytes before the frame_id: of the encoding, the stamp, and its length
 _LONGEST = 1000  # bytes of a frame_id that are shown
 
 
@@ -70,17 +72,16 @@ def header_of(message: Message) -> tuple[int, str]:
     Nothing else of it is parsed: pictures are large.
     """
     data, encoding = message.data, message.topic.encoding
-    start, order = 4, '<'  # ROS 1: after `seq`
-    if encoding == 'cdr':
-        order = '<' if data[1:2] in (b'\1', b'\3') else '>'
-    elif encoding != 'ros1':
+    if encoding not in ('cdr', 'ros1'):
         raise PdlError(f'{message.topic.name} has {message.topic.contents}, which cannot be read.')
+    stamp = stamp_of(data, encoding)
+    little = encoding == 'ros1' or data[1] & 1
     try:
-        seconds, nanoseconds, length = struct.unpack_from(f'{order}iII', data, start)
+        (length,) = struct.unpack_from('<I' if little else '>I', data, _TEXT - 4)
     except struct.error:
         raise PdlError(_CUT) from None
-    text = data[start + 12 : start + 12 + min(length, _LONGEST)]
+    text = data[_TEXT : _TEXT + min(length, _LONGEST)]
     if len(text) < min(length, _LONGEST):
         raise PdlError(_CUT)
     frame_id = text.rstrip(b'\0').decode('utf-8', 'replace')
-    return seconds * 10**9 + nanoseconds, printable(frame_id)
+    return stamp, printable(frame_id)

@@ -54,7 +54,7 @@ def _listen(topic: str, camera: subprocess.Popen[str]) -> list[float]:
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import Image
 
-    from pdl_ros.node.input.serialized_image import stamp_of
+    from pdl_ros.messages.stamps import stamp_of
 
     times: list[float] = []
 

@@ -17,14 +17,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from pdl_ros.errors import PdlError
 from pdl_ros.imaging.compressed import compressed_to_rgb
 from pdl_ros.imaging.raw import to_rgb
-from pdl_ros.messages.stamps import nanoseconds
+from pdl_ros.messages.stamps import nanoseconds, stamp_of
 from pdl_ros.node.events import subscribe_with_events
 from pdl_ros.node.input.age_limit import AgeLimit
 from pdl_ros.node.input.backpressure import BackpressureGroup
 from pdl_ros.node.input.depth import DepthImages
 from pdl_ros.node.input.frame import Frame, Received, camera_info_topic
 from pdl_ros.node.input.frame_queue import FrameQueue
-from pdl_ros.node.input.serialized_image import stamp_of, view_image
+from pdl_ros.node.input.serialized_image import view_image
 from pdl_ros.node.parameters import NodeSettings
 from pdl_ros.node.stamps import seconds_since
 from pdl_ros.node.statistics import FrameCounts, Statistics

@@ -7,7 +7,8 @@ from collections import deque
 from sensor_msgs.msg import Image
 
 from pdl_ros.errors import PdlError
-from pdl_ros.node.input.serialized_image import ImageView, stamp_of, view_image
+from pdl_ros.messages.stamps import stamp_of
+from pdl_ros.node.input.serialized_image import ImageView, view_image
 
 ALLOWED = 50_000_000
 """Nanoseconds that a frame and its depth image may be apart where their stamps are never equal."""

@@ -53,18 +53,6 @@ def view_image(raw: bytes) -> ImageView | Image:
     return ImageView(header, height, width, encoding, is_bigendian, step, data)
 
 
-def stamp_of(raw: bytes) -> int:
-    """Return the stamp of a serialized message that begins with a header, nanoseconds.
-
-    Raises PdlError for a message that ends too early.
-    """
-    try:
-        sec, nanosec = struct.unpack_from('<iI' if raw[1] & 1 else '>iI', raw, _START)
-    except (struct.error, IndexError):
-        raise PdlError(f'The message ends after {len(raw)} bytes, before its stamp.') from None
-    return int(sec) * 10**9 + int(nanosec)
-
-
 def _numbers(raw: bytes, at: int, order: str, count: int) -> tuple[int, ...]:
     return struct.unpack_from(f'{order}{count}I', raw, at)
 
