@@ -111,7 +111,7 @@ def _look(bag: Bag, topic: Topic, times: np.ndarray) -> TopicContents:
         'type': printable(topic.type),
         'encoding': printable(topic.encoding),
         'count': len(times),
-        'rate': _rate(times),
+        'rate': _mean_rate(times),
     }
     if topic.type == _INFO:
         return TopicContents(**about, use='camera_info')
@@ -172,7 +172,7 @@ def _decode_one(topic: Topic, messages: Iterable[Message]) -> np.ndarray:
     raise PdlError('None of its first packets can be decoded: there is no whole key frame.')
 
 
-def _rate(times: np.ndarray) -> float:
+def _mean_rate(times: np.ndarray) -> float:
     """Return messages a second, over the whole of the topic."""
     span = int(times[-1] - times[0]) if len(times) else 0
     return (len(times) - 1) / span * 1e9 if span > 0 else 0.0

@@ -53,7 +53,7 @@ class ImageTopic:
         parts = _find(bag, topic)
         DECODERS[parts[0].type]()  # names the package that it lacks, before any work
         times = bag.times(parts)
-        return cls(bag, parts, len(times), _rate(times))
+        return cls(bag, parts, len(times), _typical_rate(times))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (picture.rgb for picture in self.pictures())
@@ -127,7 +127,7 @@ def open_bag(path: Path) -> Bag:
         raise PdlError(f'{path} cannot be read as a rosbag: {reason}.') from None
 
 
-def _rate(times: np.ndarray) -> float:
+def _typical_rate(times: np.ndarray) -> float:
     """Return images per second; 10 where the times do not say."""
     intervals = np.diff(times.astype(float))
     typical = float(np.median(intervals)) if len(intervals) else 0.0
