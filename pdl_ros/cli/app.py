@@ -19,6 +19,7 @@ from pdl_ros.cli.doctor import doctor
 from pdl_ros.cli.evaluate import evaluate
 from pdl_ros.cli.export import export
 from pdl_ros.cli.infer import infer
+from pdl_ros.cli.label import label
 from pdl_ros.cli.train import train
 from pdl_ros.errors import PdlError, os_error_reason
 from pdl_ros.runtime.openmp import limit_openmp_spin
@@ -32,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, infer, train, evaluate, doctor):
+for command in (demo, infer, label, train, evaluate, doctor):
     app.command()(command)
 app.add_typer(bag, name='bag')
 app.add_typer(data, name='data')

@@ -99,7 +99,7 @@ def run_openvino(model: bytes, precision: str) -> Run:
         # Two engines that pin their threads to the same cores would wait for each other.
         'ENABLE_CPU_PINNING': False,
     }
-    core = _openvino_core()
+    core = openvino_core()
     # An empty second argument: the weights are in the model.
     compiled = core.compile_model(core.read_model(model, b''), 'CPU', settings)
     request = compiled.create_infer_request()
@@ -113,7 +113,7 @@ def run_openvino(model: bytes, precision: str) -> Run:
 
 
 @functools.cache
-def _openvino_core() -> Any:
+def openvino_core() -> Any:
     """Return the one Core of this process, which stays.
 
     A Core's CPU plugin gives the thread that loads it a stack for signals, and frees that memory

@@ -1,0 +1,118 @@
+"""`pdl_ros label`: complete the labels of a data set by what other networks see."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pdl_ros.cli.options import OutFolder, writable_file
+from pdl_ros.errors import require, require_package
+
+if TYPE_CHECKING:
+    from pdl_ros.labels import LabelSet
+
+_SHEET = 24  # pictures
+
+
+def label(
+    source: Annotated[
+        str,
+        typer.Argument(help='A data set, a folder of pictures, a video or a bag.'),
+    ],
+    out: Annotated[Path, OutFolder],
+    labels: Annotated[str, typer.Option(help='Label set (name or YAML).')] = 'street',
+    split: Annotated[str, typer.Option(help='Split of a data set, and of what is written.')] = (
+        'train'
+    ),
+    semantic: Annotated[
+        Path | None, typer.Option(help='Network that names pixels: .onnx, .xml or .pt.')
+    ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help='Network that finds boxes: YOLOX as .onnx or .xml.')
+    ] = None,
+    described: Annotated[
+        list[Path] | None,
+        typer.Option(help="YAML of a teacher that lies elsewhere; named as the network's file."),
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option(help='Least probability with which the teacher is believed.')
+    ] = 0.8,
+    separate: Annotated[
+        str, typer.Option(help='Classes whose instances are split too, such as car,person.')
+    ] = '',
+    limit: Annotated[int | None, typer.Option(min=1, help='Only so many pictures.')] = None,
+    overwrite: Annotated[
+        bool, typer.Option('--overwrite', help='Make labels anew that are there.')
+    ] = False,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(callback=writable_file, help='Also draw pictures beside their labels here.'),
+    ] = None,
+    pictures: Annotated[int, typer.Option(min=1, help='Pictures on the sheet.')] = _SHEET,
+) -> None:
+    """Label pictures by teachers, where the data do not: writes a data set of 16-bit PNGs.
+
+    What the data say stays. Labels that are there already are kept. Exit status 1 where pictures
+    were damaged.
+    """
+    require(
+        semantic is not None or boxes is not None,
+        'Nobody is there to ask; give a network with --semantic, with --boxes, or both.',
+    )
+    require_package('openvino', 'teacher')
+    from rich.progress import track
+
+    from pdl_ros.labels import LabelSet
+    from pdl_ros.teachers.boxes import BoxTeacher
+    from pdl_ros.teachers.inputs import open_input
+    from pdl_ros.teachers.labelling import Labeller, LabelledFolder, label_pictures
+    from pdl_ros.teachers.semantic import SemanticTeacher
+    from pdl_ros.teachers.settings import LabelSettings
+    from pdl_ros.teachers.sheet import write_sheet
+
+    base = LabelSet.load(labels)
+    settings = LabelSettings(confidence, separate=_things(separate, base))
+    asked = open_input(source, split, base)
+    labeller = Labeller(
+        asked.label_set,
+        settings,
+        None if semantic is None else SemanticTeacher(_open(semantic, described), base),
+        None if boxes is None else BoxTeacher(_open(boxes, described), base),
+    )
+    folder = LabelledFolder(out, split, asked.label_set, overwrite)
+    total = asked.count if limit is None or asked.count is None else min(limit, asked.count)
+    each = track(itertools.islice(asked.pictures(), limit), 'labelling', total, transient=True)
+    counts, kept, lost = label_pictures(iter(each), labeller, folder)
+    for sentence in counts.sentences():
+        print(sentence)
+    if kept:
+        print(f'{kept} pictures had labels in {out} and kept them.')
+    if sheet is not None:
+        print(f'{sheet}: {write_sheet(out, split, asked.label_set, sheet, pictures)} pictures.')
+    if lost:
+        print(f'{lost} pictures are damaged and left out.')
+        raise typer.Exit(1)
+
+
+def _open(network: Path, described: list[Path] | None):
+    from pdl_ros.teachers.description import TeacherDescription
+    from pdl_ros.teachers.network import Teacher
+
+    mine = next((file for file in described or () if file.stem == network.stem), None)
+    return Teacher(network, TeacherDescription.find(network, mine))
+
+
+def _things(names: str, label_set: LabelSet) -> tuple[int, ...]:
+    """Return the train ids of thing classes by their names with commas."""
+    ids = {c.name: i for i, c in enumerate(label_set.classes) if c.is_thing}
+    wanted = [name.strip() for name in names.split(',') if name.strip()]
+    for name in wanted:
+        require(
+            name in ids,
+            f'--separate names {name!r}, which is no thing of label set {label_set.name!r}; its '
+            f'things are {", ".join(ids)}.',
+        )
+    return tuple(ids[name] for name in wanted)
