@@ -122,6 +122,7 @@ class _PlainLoop:
         self, variant: Variant, settings: TrainSettings, crops: Crops, device: torch.device
     ) -> None:
         self._variant, self._settings, self._device = variant, settings, device
+        self._groups = crops.dataset.groups
         self._network = PanopticDeepLab(variant).to(device).train()
         self._optimizer = torch.optim.Adam(self._network.parameters(), settings.optimizer.lr)
         self._batches = iter(DataLoader(crops, settings.batch_size))
@@ -133,6 +134,7 @@ class _PlainLoop:
             batch,
             self._settings.losses,
             self._variant.decoder,
+            self._groups,
         )
         self._optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
@@ -159,7 +161,9 @@ def _crop_parts(
         size = network_size(height, width, variant)
         crop = augment(sample, settings.augmentation, variant.mean, rng, size)
         times.append(time.perf_counter())
-        make_targets(crop.panoptic, crop.segments, dataset.label_set, settings.targets)
+        make_targets(
+            crop.panoptic, crop.segments, dataset.label_set, settings.targets, dataset.groups
+        )
         times.append(time.perf_counter())
         rows.append(np.diff(times))
     reading, cutting, targets = 1e3 * np.median(rows, axis=0)

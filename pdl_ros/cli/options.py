@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pdl_ros.pipeline import Segmenter
 
 DEFAULT_VARIANT = 'camvid_efficientnet_lite0'
+MIXTURE = ('.yaml', '.yml')  # the endings of a file that lists several data sets
 
 
 def check_weights(name: str) -> str:
@@ -85,7 +86,10 @@ Precision = Annotated[
 Flip = Annotated[bool, typer.Option(help='Average with the mirror image.')]
 Data = Annotated[
     str,
-    typer.Option(help='Folder of a data set (docs/datasets.md); "scene" for drawn streets.'),
+    typer.Option(
+        help='Folder of a data set, or the YAML of a mixture of several (docs/datasets.md); '
+        '"scene" for drawn streets.'
+    ),
 ]
 OutFolder = typer.Option('--out', '-o', callback=_writable_folder, help='Folder for the results.')
 OutFile = typer.Option('--out', '-o', callback=writable_file, help='The file to write.')
@@ -131,14 +135,19 @@ def open_segmenter(
 
 def require_dataset(data: str, split: str) -> None:
     """Raise PdlError where `open_dataset` would find nothing; needs no label set."""
-    if data != 'scene':
+    if data.endswith(MIXTURE):
+        from pdl_ros.datasets.mixture import read_mixture
+
+        read_mixture(Path(data))
+    elif data != 'scene':
         from pdl_ros.datasets.layouts import find_split
 
         find_split(Path(data), split)
 
 
 def open_dataset(data: str, split: str, label_set: LabelSet) -> PanopticDataset:
-    """Open a folder of labelled images of any known layout, or `scene`, the drawn streets.
+    """Open a folder of labelled images of any known layout, a mixture of several, or `scene`, the
+    drawn streets.
 
     Raises PdlError where files are missing, or the label set does not fit.
     """
@@ -150,6 +159,10 @@ def open_dataset(data: str, split: str, label_set: LabelSet) -> PanopticDataset:
             if split == 'train'
             else SceneDataset(30, 160, 256, first_seed=10_000)
         )
+    if data.endswith(MIXTURE):
+        from pdl_ros.datasets.mixture import open_mixture
+
+        return open_mixture(Path(data), split)
     from pdl_ros.datasets import layouts
 
     return layouts.open_dataset(Path(data), split, label_set)

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pdl_ros import __version__
-from pdl_ros.cli.options import Data, Device, OutFolder, check_weights, import_torch, open_dataset
+from pdl_ros.cli.options import (
+    MIXTURE,
+    Data,
+    Device,
+    OutFolder,
+    check_weights,
+    import_torch,
+    open_dataset,
+)
 from pdl_ros.errors import require, require_package
 
 if TYPE_CHECKING:
@@ -142,6 +150,7 @@ def variant_with(name: str, labels: str | None, data: str) -> Variant:
     """Return a variant with the classes of a label set (name or YAML), else those that the data
     bring along, else its own.
     """
+    from pdl_ros.datasets.mixture import read_mixture
     from pdl_ros.datasets.own_labels import find_label_set
     from pdl_ros.labels import LabelSet
     from pdl_ros.network.variants import get_variant
@@ -149,7 +158,10 @@ def variant_with(name: str, labels: str | None, data: str) -> Variant:
     variant = get_variant(name)
     if labels is not None:
         return replace(variant, label_set=LabelSet.load(labels))
-    found = None if data == 'scene' else find_label_set(Path(data))
+    if data.endswith(MIXTURE):
+        found: LabelSet | None = read_mixture(Path(data))[0]
+    else:
+        found = None if data == 'scene' else find_label_set(Path(data))
     if found is None or found == variant.label_set:
         return variant
     _LOG.info('The classes are the %d of the data, %r.', found.num_classes, found.name)

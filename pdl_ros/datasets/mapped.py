@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
+from pdl_ros.datasets.groups import Groups, are_things
 from pdl_ros.datasets.record import Sample, Segment
 from pdl_ros.datasets.source import Source, SourceLabels, SourceSegment
 from pdl_ros.errors import PdlError
@@ -21,24 +25,45 @@ class WrongSizeError(PdlError):
     """Labels and their picture are not of one size."""
 
 
+class ClassMap(NamedTuple):
+    """What the labels of a data set become: a train id, None for void, or with `groups` the number
+    of classes plus the place of a group.
+
+    targets: of its classes, by their ids. unlabelled: of pixels that nobody labelled. semantic: of
+    the values of semantic PNGs beside polygons.
+    """
+
+    targets: Mapping[int, Target]
+    unlabelled: int | None
+    semantic: Mapping[int, int | None]
+    groups: Groups = ()
+
+
+def class_map(source: Source, label_set: LabelSet) -> ClassMap:
+    """Return what the labels of a source become by the rules of a label set."""
+    ids = {c.name: i for i, c in enumerate(label_set.classes)}
+    rules = label_set.sources
+    return ClassMap(
+        resolve(label_set, source.classes, f'{source.where} ({source.layout})'),
+        None if rules.unlabelled is None else ids[rules.unlabelled],
+        {v: None if n is None else ids[n] for v, n in rules.semantic.items()}
+        or {**{i: i for i in range(label_set.num_classes)}, SEMANTIC_VOID: None},
+    )
+
+
 class MappedDataset:
-    """A `PanopticDataset` out of a `Source`.
+    """A `PanopticDataset` out of a `Source`, by the rules of its label set, or by a `ClassMap`.
 
     Pictures are read as their labels lie: as viewers show them or, where only that fits the size of
     the labels, as they are stored. Stuff is one segment a class, however many the data have; things
     of a class that the data do not count are crowds.
     """
 
-    def __init__(self, source: Source, label_set: LabelSet) -> None:
+    def __init__(self, source: Source, label_set: LabelSet, rules: ClassMap | None = None) -> None:
         self.source, self.label_set = source, label_set
-        self._targets = resolve(label_set, source.classes, f'{source.where} ({source.layout})')
-        ids = {c.name: i for i, c in enumerate(label_set.classes)}
-        rules = label_set.sources
-        self._unlabelled = None if rules.unlabelled is None else ids[rules.unlabelled]
-        self._semantic = {v: None if n is None else ids[n] for v, n in rules.semantic.items()} or {
-            **{i: i for i in range(label_set.num_classes)},
-            SEMANTIC_VOID: None,
-        }
+        self._map = rules or class_map(source, label_set)
+        self.groups = self._map.groups
+        self._is_thing = are_things(label_set, self.groups)
 
     def __len__(self) -> int:
         return len(self.source.names)
@@ -52,13 +77,13 @@ class MappedDataset:
         """Return the (H, W) int32 map and the segments of labels of an image."""
         panoptic = np.ascontiguousarray(labels.values, np.int32)
         rows = [(s.value, self._target(index, s), s.is_crowd) for s in labels.segments]
-        if self._unlabelled is not None and labels.unlabelled is not None:
-            rows.append((labels.unlabelled, Target(self._unlabelled), False))
+        if self._map.unlabelled is not None and labels.unlabelled is not None:
+            rows.append((labels.unlabelled, Target(self._map.unlabelled), False))
         segments, first, merged = [], dict[int, int](), dict[int, int]()
         for value, target, is_crowd in rows:
             if target.class_id is None:
                 continue
-            if self.label_set.classes[target.class_id].is_thing:
+            if self._is_thing[target.class_id]:
                 is_crowd = is_crowd or target.is_crowd
                 segments.append(Segment(value, target.class_id, is_crowd))
             elif (kept := first.setdefault(target.class_id, value)) == value:
@@ -74,10 +99,10 @@ class MappedDataset:
         number = segment.class_id
         if segment.from_semantic:
             # Things in a semantic PNG are not told apart.
-            known = number in self._semantic
-            return Target(self._semantic[number], is_crowd=True) if known else None
+            known = number in self._map.semantic
+            return Target(self._map.semantic[number], is_crowd=True) if known else None
         rest = not self.source.classes and self.label_set.sources.ignores_rest
-        return self._targets.get(number, VOID if rest else None)
+        return self._map.targets.get(number, VOID if rest else None)
 
     def _target(self, index: int, segment: SourceSegment) -> Target:
         target = self.target(segment)

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from pdl_ros.datasets.groups import Groups
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 
@@ -14,8 +15,8 @@ _COUNTABLE = 1 << 20
 
 
 class Segment(NamedTuple):
-    """One segment of a panoptic map: its value in the map, its train id, and whether it is a crowd
-    region.
+    """One segment of a panoptic map: its value in the map, its train id (or group, see
+    `PanopticDataset`), and whether it is a crowd region.
     """
 
     id: int
@@ -37,9 +38,14 @@ class Sample(NamedTuple):
 
 
 class PanopticDataset(Protocol):
-    """A sequence of samples with a label set."""
+    """A sequence of samples with a label set.
+
+    groups: classes that its labels do not tell apart, as train ids; a segment whose class_id is the
+    number of classes plus g is of group g. () where each label names one class.
+    """
 
     label_set: LabelSet
+    groups: Groups
 
     def __len__(self) -> int: ...
 

@@ -68,6 +68,10 @@ _OURS = (
     replace(_LITE0, name='camvid_efficientnet_lite2', backbone='efficientnet_lite2'),
     replace(_SMALL, published=_scores(58.0, miou=64.5)),
     _TINY,
+    *(
+        replace(v, name=v.name.replace('camvid', 'street'), label_set=LabelSet.load('street'))
+        for v in (_LITE0, _SMALL)
+    ),
     # Small pictures of simple things: a decoder that trains in a minute or two on a CPU.
     replace(
         _LITE0,

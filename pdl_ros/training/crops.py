@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pdl_ros.datasets import PanopticDataset
+from pdl_ros.datasets import PanopticDataset, Sample
+from pdl_ros.datasets.groups import are_things
 from pdl_ros.network.variants import Variant
 from pdl_ros.preprocessing import network_size
 from pdl_ros.training.augmentation import augment
+from pdl_ros.training.paste import paste_things
 from pdl_ros.training.settings import TrainSettings
 from pdl_ros.training.targets import make_targets
 
@@ -39,6 +41,7 @@ class Crops(Dataset[dict[str, Tensor]]):
         self.start, self.rank = start, rank
         self.share = settings.batch_size // world
         self.count = (end - start) * self.share
+        self._things = are_things(dataset.label_set, dataset.groups)
 
     def __len__(self) -> int:
         return self.count
@@ -46,20 +49,19 @@ class Crops(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         step, position = divmod(index, self.share)
         index = (self.start + step) * self.settings.batch_size + self.rank * self.share + position
-        seed = self.settings.seed
-        epoch, position = divmod(index, len(self.dataset))
-        order = np.random.default_rng((seed, epoch)).permutation(len(self.dataset))
-        sample = self.dataset[int(order[position])]
-        height, width = sample.image.shape[:2]
-        sample = augment(
-            sample,
-            self.settings.augmentation,
-            self.variant.mean,
-            np.random.default_rng((seed, 1, index)),
-            network_size(height, width, self.variant),
-        )
+        rng = np.random.default_rng((self.settings.seed, 1, index))
+        sample = self._crop(index, rng)
+        # Drawn only where a recipe asks for it: the crops of others stay what they were.
+        paste = self.settings.augmentation.paste
+        if paste and rng.random() < paste:
+            donor = self._crop(int(rng.integers(1 << 40)), rng)
+            sample = paste_things(sample, donor, self._things, rng)
         targets = make_targets(
-            sample.panoptic, sample.segments, self.dataset.label_set, self.settings.targets
+            sample.panoptic,
+            sample.segments,
+            self.dataset.label_set,
+            self.settings.targets,
+            self.dataset.groups,
         )
         mean, std = (np.array(v, np.float32) for v in (self.variant.mean, self.variant.std))
         image = (sample.image.astype(np.float32) - mean) / std
@@ -67,6 +69,20 @@ class Crops(Dataset[dict[str, Tensor]]):
             'image': torch.from_numpy(image.transpose(2, 0, 1)),
             **{name: torch.from_numpy(value) for name, value in targets._asdict().items()},
         }
+
+    def _crop(self, index: int, rng: np.random.Generator) -> Sample:
+        """Return a random crop of the picture that is the `index`-th of the training."""
+        epoch, position = divmod(index, len(self.dataset))
+        order = np.random.default_rng((self.settings.seed, epoch)).permutation(len(self.dataset))
+        sample = self.dataset[int(order[position])]
+        height, width = sample.image.shape[:2]
+        return augment(
+            sample,
+            self.settings.augmentation,
+            self.variant.mean,
+            rng,
+            network_size(height, width, self.variant),
+        )
 
 
 def load(crops: Crops, batch_size: int, workers: int, pin: bool) -> DataLoader[dict[str, Tensor]]:

@@ -11,11 +11,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pdl_ros.datasets.groups import Groups
 from pdl_ros.errors import PdlError, require
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
 from pdl_ros.training.distributed import summed, synchronise_batch_norm, world_size
 from pdl_ros.training.losses import panoptic_loss
+from pdl_ros.training.precision import keep_depthwise_wide
 from pdl_ros.training.settings import TrainSettings
 
 _OPTIMIZERS = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}
@@ -25,14 +27,22 @@ class Learner:
     """A network in training on the device of a Fabric, as a recipe wants it."""
 
     def __init__(
-        self, fabric: Fabric, network: PanopticDeepLab, variant: Variant, settings: TrainSettings
+        self,
+        fabric: Fabric,
+        network: PanopticDeepLab,
+        variant: Variant,
+        settings: TrainSettings,
+        groups: Groups = (),
     ) -> None:
         self.fabric, self.variant, self.settings = fabric, variant, settings
+        self.groups = groups
         # The layout that CPU and GPU convolutions are written for.
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         synchronised = synchronise_batch_norm(network, fabric.device.type)
         synchronised.train()
         _freeze(synchronised, settings)
+        if fabric.device.type == 'cpu' and settings.precision == 'bf16':
+            keep_depthwise_wide(synchronised)
         wanted = settings.optimizer
         optimizer = _OPTIMIZERS[wanted.name](
             [p for p in synchronised.parameters() if p.requires_grad],
@@ -105,7 +115,9 @@ class Learner:
         together = self.fabric.no_backward_sync if world_size() > 1 and not last else nullcontext
         with together(self.network):
             heads = self.network(batch['image'].contiguous(memory_format=torch.channels_last))
-            losses = panoptic_loss(heads, batch, self.settings.losses, self.variant.decoder)
+            losses = panoptic_loss(
+                heads, batch, self.settings.losses, self.variant.decoder, self.groups
+            )
             own = torch.stack(list(losses.values()))
             means = summed(own) / world_size()
             if not torch.isfinite(means.sum()):

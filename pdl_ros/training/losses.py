@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pdl_ros.datasets.groups import Groups
 from pdl_ros.labels.label_set import SEMANTIC_VOID
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.layers import resize
@@ -20,13 +21,17 @@ from pdl_ros.training.settings import LossSettings
 
 
 def panoptic_loss(
-    heads: HeadOutputs, targets: dict[str, Tensor], settings: LossSettings, decoder: DecoderSettings
+    heads: HeadOutputs,
+    targets: dict[str, Tensor],
+    settings: LossSettings,
+    decoder: DecoderSettings,
+    groups: Groups = (),
 ) -> dict[str, Tensor]:
     """Return the weighted losses {'semantic', 'center', 'offset'} of a batch; their sum is trained.
 
     `targets` are the fields of `Targets`, stacked: (N, H, W) and (N, k, H, W). Predictions are
     brought to the size of the targets first. The centre loss is the squared error or, of a head
-    that ends in a sigmoid, the cross entropy.
+    that ends in a sigmoid, the cross entropy. `groups` are those of the labels.
     """
     size = targets['semantic'].shape[-2:]
     semantic, center, offset = (
@@ -41,6 +46,7 @@ def panoptic_loss(
             targets['semantic_weight'],
             settings.top_fraction,
             settings.top_of,
+            groups,
         ),
         'center': settings.center
         * _weighted_mean(
@@ -53,7 +59,12 @@ def panoptic_loss(
 
 
 def bootstrapped_cross_entropy(
-    logits: Tensor, labels: Tensor, weights: Tensor, top_fraction: float, top_of: str = 'batch'
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    top_fraction: float,
+    top_of: str = 'batch',
+    groups: Groups = (),
 ) -> Tensor:
     """Average the weighted cross entropy over the hardest `top_fraction` of all pixels (DeeperLab)
     of the batch, or of each sample.
@@ -61,7 +72,7 @@ def bootstrapped_cross_entropy(
     logits (N, C, H, W), labels (N, H, W) with 255 = void, weights (N, H, W). Void pixels have loss
     0 but count as pixels, as in the published code.
     """
-    losses = F.cross_entropy(logits, labels, ignore_index=SEMANTIC_VOID, reduction='none') * weights
+    losses = joined_cross_entropy(logits, labels, groups) * weights
     if top_fraction >= 1.0:
         return losses.mean()
     rows = losses.flatten(1) if top_of == 'sample' else losses.flatten()
@@ -69,6 +80,18 @@ def bootstrapped_cross_entropy(
         return _mean_of_hardest_everywhere(rows, top_fraction)
     keep = max(int(top_fraction * rows.shape[-1]), 1)
     return torch.topk(rows, keep, sorted=False).values.mean()
+
+
+def joined_cross_entropy(logits: Tensor, labels: Tensor, groups: Groups) -> Tensor:
+    """Return the (N, H, W) cross entropy; where a label is C + g, one of the classes of group g:
+    -log of the sum of their probabilities.
+    """
+    if not groups:
+        return F.cross_entropy(logits, labels, ignore_index=SEMANTIC_VOID, reduction='none')
+    single = F.log_softmax(logits, 1)
+    joined = [single[:, list(group)].logsumexp(1, keepdim=True) for group in groups]
+    every = torch.cat([single, *joined], 1)
+    return F.nll_loss(every, labels, ignore_index=SEMANTIC_VOID, reduction='none')
 
 
 def _center_loss(heatmap: Tensor, target: Tensor, is_probability: bool) -> Tensor:

@@ -20,6 +20,7 @@ class AugmentationSettings:
     (`preprocessing.network_size`). scale_choices: factors to choose from instead of a range.
 
     color: strength of random brightness, contrast and saturation, 0 (the paper's choice) to 1.
+    paste: probability that things of another picture are put into a crop (`paste_things`).
     """
 
     crop: tuple[int, int]
@@ -27,6 +28,7 @@ class AugmentationSettings:
     scale_choices: tuple[float, ...] = ()
     flip: bool = True
     color: float = 0.0
+    paste: float = 0.0
 
     def __post_init__(self) -> None:
         require(min(self.crop) >= 32, f'crop is {self.crop}; it must be at least 32x32.')
@@ -38,7 +40,9 @@ class AugmentationSettings:
             all(0 < scale < math.inf for scale in self.scale_choices),
             f'scale_choices is {self.scale_choices}; all must be positive.',
         )
-        require(0 <= self.color <= 1, f'color is {self.color}; it must be from 0 to 1.')
+        for name in ('color', 'paste'):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f'{name} is {value}; it must be from 0 to 1.')
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pdl_ros.datasets.groups import Groups, are_things
 from pdl_ros.datasets.record import Segment
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import SEMANTIC_VOID
@@ -18,7 +19,7 @@ _PUBLISHED = TargetSettings()
 class Targets(NamedTuple):
     """Training targets of one image of size (H, W); a weight of 0 takes the pixel out of that loss.
 
-    semantic: (H, W) uint8 train ids, 255 void. semantic_weight: (H, W) uint8, 1 or 3.
+    semantic: (H, W) uint8 train ids or groups, 255 void. semantic_weight: (H, W) uint8, 1 or 3.
     center_heatmap: (1, H, W) float32 in [0, 1]. center_weight: (1, H, W) uint8, 0 on void and
     crowds. offset: (2, H, W) float32, (dy, dx) to the mass centre, in pixels. offset_weight: (1, H,
     W) uint8, 1 on things, or on all that is labelled.
@@ -37,9 +38,15 @@ def make_targets(
     segments: Sequence[Segment],
     label_set: LabelSet,
     settings: TargetSettings = _PUBLISHED,
+    groups: Groups = (),
 ) -> Targets:
-    """Draw the targets of a (H, W) int map of segment ids; pixels in no segment are void."""
+    """Draw the targets of a (H, W) int map of segment ids; pixels in no segment are void.
+
+    groups: classes that the labels do not tell apart; segments and targets name group g as class
+    number of classes + g.
+    """
     height, width = panoptic.shape
+    things = are_things(label_set, groups)
     targets = Targets(
         np.full((height, width), SEMANTIC_VOID, np.uint8),
         np.ones((height, width), np.uint8),
@@ -53,7 +60,7 @@ def make_targets(
         ys, xs = np.nonzero(panoptic == segment.id)
         if not len(ys):
             continue  # cropped away
-        is_thing = label_set.classes[segment.class_id].is_thing
+        is_thing = things[segment.class_id]
         if not (segment.is_crowd and settings.ignore_crowd_in_semantic):
             targets.semantic[ys, xs] = segment.class_id
         if not segment.is_crowd:

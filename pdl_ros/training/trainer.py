@@ -84,7 +84,7 @@ class Trainer:
         network = PanopticDeepLab(variant)
         if saved is None:
             begin(network, variant, backbone_weights, start)
-        self.learner = Learner(self.fabric, network, variant, settings)
+        self.learner = Learner(self.fabric, network, variant, settings, dataset.groups)
         self.step = 0
         if saved is not None:
             self.step = saved['step']
