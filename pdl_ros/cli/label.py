@@ -13,6 +13,7 @@ from pdl_ros.errors import require, require_package
 
 if TYPE_CHECKING:
     from pdl_ros.labels import LabelSet
+    from pdl_ros.teachers.network import Teacher
 
 _SHEET = 24  # pictures
 
@@ -20,10 +21,15 @@ _SHEET = 24  # pictures
 def label(
     source: Annotated[
         str,
-        typer.Argument(help='A data set, a folder of pictures, a video or a bag.'),
+        typer.Argument(help='YAML of a mixture, data set, folder of pictures, video or bag.'),
     ],
     out: Annotated[Path, OutFolder],
-    labels: Annotated[str, typer.Option(help='Label set (name or YAML).')] = 'street',
+    chosen: Annotated[
+        str | None, typer.Option('--set', help='Which set of a mixture, if it has several.')
+    ] = None,
+    labels: Annotated[
+        str, typer.Option(help="Label set (name or YAML); a mixture's is its own.")
+    ] = 'street',
     split: Annotated[str, typer.Option(help='Split of a data set, and of what is written.')] = (
         'train'
     ),
@@ -65,24 +71,26 @@ def label(
     require_package('openvino', 'teacher')
     from rich.progress import track
 
-    from pdl_ros.labels import LabelSet
     from pdl_ros.teachers.boxes import BoxTeacher
     from pdl_ros.teachers.inputs import open_input
-    from pdl_ros.teachers.labelling import Labeller, LabelledFolder, label_pictures
+    from pdl_ros.teachers.joined import with_joined
+    from pdl_ros.teachers.labelling import LabelledFolder, Labeller, label_pictures
     from pdl_ros.teachers.semantic import SemanticTeacher
     from pdl_ros.teachers.settings import LabelSettings
     from pdl_ros.teachers.sheet import write_sheet
 
-    base = LabelSet.load(labels)
+    asked = open_input(source, split, labels, chosen)
+    base = asked.label_set
     settings = LabelSettings(confidence, separate=_things(separate, base))
-    asked = open_input(source, split, base)
+    written = with_joined(base, asked.groups)
     labeller = Labeller(
-        asked.label_set,
+        base,
+        asked.groups,
         settings,
         None if semantic is None else SemanticTeacher(_open(semantic, described), base),
         None if boxes is None else BoxTeacher(_open(boxes, described), base),
     )
-    folder = LabelledFolder(out, split, asked.label_set, overwrite)
+    folder = LabelledFolder(out, split, written, overwrite)
     total = asked.count if limit is None or asked.count is None else min(limit, asked.count)
     each = track(itertools.islice(asked.pictures(), limit), 'labelling', total, transient=True)
     counts, kept, lost = label_pictures(iter(each), labeller, folder)
@@ -91,13 +99,13 @@ def label(
     if kept:
         print(f'{kept} pictures had labels in {out} and kept them.')
     if sheet is not None:
-        print(f'{sheet}: {write_sheet(out, split, asked.label_set, sheet, pictures)} pictures.')
+        print(f'{sheet}: {write_sheet(out, split, written, sheet, pictures)} pictures.')
     if lost:
         print(f'{lost} pictures are damaged and left out.')
         raise typer.Exit(1)
 
 
-def _open(network: Path, described: list[Path] | None):
+def _open(network: Path, described: list[Path] | None) -> Teacher:
     from pdl_ros.teachers.description import TeacherDescription
     from pdl_ros.teachers.network import Teacher
 

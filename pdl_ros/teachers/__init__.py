@@ -1,1 +1,1 @@
-"""Pseudo-labels: what other networks, the teachers, say about pictures that nobody labelled whole."""
+"""Pseudo-labels: what other networks, the teachers, say about pictures."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from pdl_ros.teachers.deciding import Members
+from pdl_ros.datasets.groups import Groups
 from pdl_ros.teachers.labels import UNKNOWN, Labels
 from pdl_ros.teachers.splitting import Split
 
@@ -54,7 +54,7 @@ class Counts:
         return lines
 
 
-def count(before: np.ndarray, after: Labels, members: Members, split: Split) -> Counts:
+def count(before: np.ndarray, after: Labels, members: Groups, split: Split) -> Counts:
     """Count one picture. before: its classes as the data had them."""
     single = np.array([len(ids) == 1 for ids in members] + [False])
     unknown, open_, decided = before == UNKNOWN, ~single[before], single[after.classes]
@@ -65,5 +65,7 @@ def count(before: np.ndarray, after: Labels, members: Members, split: Split) -> 
         int((unknown & decided).sum()),
         int((~decided & (after.classes != UNKNOWN)).sum()),
         int((after.classes == UNKNOWN).sum()),
-        *split,
+        split.regions,
+        split.doubtful,
+        len(split.boxes),
     )

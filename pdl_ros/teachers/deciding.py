@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
+from pdl_ros.datasets.groups import Groups
+from pdl_ros.teachers.boxes import Box
 from pdl_ros.teachers.labels import UNKNOWN, Labels
 from pdl_ros.teachers.settings import LabelSettings
 
-Members = Sequence[tuple[int, ...]]
-"""For each class the train ids that it may be; more than one of a joined class."""
-
 
 def decide_pixels(
-    labels: Labels, probabilities: np.ndarray, members: Members, settings: LabelSettings
+    labels: Labels, probabilities: np.ndarray, members: Groups, settings: LabelSettings
 ) -> None:
     """Give pixels a class that are of a joined one, or of none; those of instances are left alone.
 
@@ -34,9 +33,17 @@ def decide_pixels(
 
 
 def decide_instances(
-    labels: Labels, probabilities: np.ndarray, members: Members, settings: LabelSettings
+    labels: Labels,
+    probabilities: np.ndarray | None,
+    boxes: Mapping[int, Box],
+    members: Groups,
+    settings: LabelSettings,
 ) -> None:
-    """Give each instance of a joined class one of its classes, by its pixels together."""
+    """Give each instance of a joined class one of its classes, by its pixels together and by its
+    box: the shares of both are multiplied, so that neither outvotes a confident other.
+
+    probabilities: (C, H, W), or None where nobody asks for pixels. boxes: by the instance's number.
+    """
     numbers = labels.numbers
     for joined, ids in enumerate(members):
         if len(ids) == 1:
@@ -44,10 +51,18 @@ def decide_instances(
         of_class = labels.classes == joined
         for number in np.unique(numbers[of_class & (numbers > 0)]):
             where = of_class & (numbers == number)
-            mean = probabilities[list(ids)][:, where].mean(1, keepdims=True)
-            chosen, share, total = _best_of(mean)
-            if share[0] >= settings.confidence and total[0] >= settings.together:
-                labels.classes[where] = ids[int(chosen[0])]
+            share = np.full(len(ids), 1 / len(ids))
+            if probabilities is not None:
+                mean = probabilities[list(ids)][:, where].mean(1)
+                if mean.sum() >= settings.together:
+                    share = mean / mean.sum()
+            box = boxes.get(int(number))
+            if box is not None:
+                named = np.isin(ids, box.class_ids)
+                share = share * np.where(named, box.score, 1 - box.score)
+                share /= share.sum()
+            if share.max() >= settings.confidence:
+                labels.classes[where] = ids[int(share.argmax())]
 
 
 def _best_of(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
+from pdl_ros.datasets.groups import JOIN
 from pdl_ros.errors import PdlError, printable, require
 from pdl_ros.labels import LabelSet, SourceClass
 from pdl_ros.labels.sources import SourceRules, resolve
-from pdl_ros.teachers.joined import BAR
 
 SEMANTIC, BOXES = 'semantic', 'boxes'
 _FOLDER = Path(__file__).parent / 'descriptions'
@@ -147,7 +147,7 @@ class TeacherDescription:
 def _first_known(names: Sequence[str], ids: Mapping[str, int]) -> tuple[int, ...]:
     """Return the train ids of the first name, or names joined by bars, that a label set has."""
     for name in names:
-        parts = name.split(BAR)
+        parts = name.split(JOIN)
         if all(part in ids for part in parts):
             return tuple(ids[part] for part in parts)
     return ()

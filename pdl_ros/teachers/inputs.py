@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from pdl_ros.datasets import layouts
+from pdl_ros.datasets.groups import Groups
 from pdl_ros.datasets.mapped import MappedDataset
+from pdl_ros.datasets.mixture import open_mixture, read_mixture
 from pdl_ros.datasets.plausible import require_plausible
 from pdl_ros.datasets.source import require_files
 from pdl_ros.errors import PdlError, require
 from pdl_ros.imaging.files import list_images, read_rgb
 from pdl_ros.labels import LabelSet
 from pdl_ros.sources import open_source
-from pdl_ros.teachers.joined import groups_of, with_joined
+from pdl_ros.teachers.joined import groups_named, with_joined
 from pdl_ros.teachers.labels import Labels
 
 
@@ -33,32 +36,54 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Input:
-    """Pictures in order. base: the label set that teachers are asked in. label_set: the same with
-    the joined classes of the data after them. count: of the pictures, None where nobody knows.
+    """Pictures in order. label_set: in whose classes they are, and groups: what the data join.
+    count: of the pictures, None where nobody knows.
     """
 
-    base: LabelSet
     label_set: LabelSet
+    groups: Groups
     pictures: Callable[[], Iterator[Picture]]
     count: int | None
 
 
-def open_input(source: str, split: str, label_set: LabelSet) -> Input:
-    """Open what a user names: the folder of a data set, or anything that frames come from."""
+def open_input(source: str, split: str, labels: str, chosen: str | None = None) -> Input:
+    """Open what a user names: the YAML of a mixture, of which `chosen` is a set; the folder of a
+    data set; or anything that frames come from.
+
+    labels: the label set, of a mixture its own.
+    """
     path = Path(source).expanduser()
+    if path.suffix.lower() in ('.yaml', '.yml'):
+        return _set_of_mixture(path, split, chosen)
+    require(chosen is None, f'--set names a set of a mixture, and {source} is none.')
+    label_set = LabelSet.load(labels)
     if path.is_dir() and any(layout.splits(path) for layout in layouts.LAYOUTS):
         return _data_set(path, split, label_set)
-    if path.is_dir():
-        return _folder(path, label_set)
-    return _frames(source, label_set)
+    return _folder(path, label_set) if path.is_dir() else _frames(source, label_set)
+
+
+def _set_of_mixture(file: Path, split: str, chosen: str | None) -> Input:
+    names = list(read_mixture(file)[1])
+    if chosen is None and len(names) > 1:
+        raise PdlError(f'{file} has the sets {", ".join(names)}; say with --set which one.')
+    mixture = open_mixture(file, split, [chosen or names[0]])
+    dataset = mixture.sets[0].dataset
+    assert isinstance(dataset, MappedDataset)
+    return _input(dataset, mixture.label_set, mixture.groups)
 
 
 def _data_set(root: Path, split: str, label_set: LabelSet) -> Input:
+    """Open a folder whose classes are those of the label set, by its rules, or joined ones."""
     source = layouts.open_source(root, split, label_set.label_divisor)
-    joined = with_joined(label_set, groups_of(source.classes, label_set))
-    dataset = MappedDataset(source, joined)
+    groups = groups_named(source.classes, label_set, str(root))
+    dataset = MappedDataset(source, with_joined(label_set, groups))
     require_files(source)
-    require_plausible(source, joined)
+    require_plausible(source, dataset.label_set)
+    return _input(dataset, label_set, groups)
+
+
+def _input(dataset: MappedDataset, label_set: LabelSet, groups: Groups) -> Input:
+    source = dataset.source
 
     def read(index: int) -> tuple[np.ndarray, Labels]:
         sample = dataset[index]
@@ -66,9 +91,9 @@ def _data_set(root: Path, split: str, label_set: LabelSet) -> Input:
 
     def pictures() -> Iterator[Picture]:
         for i, name in enumerate(source.names):
-            yield Picture(name.replace('/', '_'), source.image(i), lambda i=i: read(i))
+            yield Picture(name.replace('/', '_'), source.image(i), partial(read, i))
 
-    return Input(label_set, joined, pictures, len(source.names))
+    return Input(label_set, groups, pictures, len(source.names))
 
 
 def _folder(folder: Path, label_set: LabelSet) -> Input:
@@ -82,9 +107,9 @@ def _folder(folder: Path, label_set: LabelSet) -> Input:
 
     def pictures() -> Iterator[Picture]:
         for file in files:
-            yield Picture(file.stem, file, lambda file=file: _unlabelled(read_rgb(file)))
+            yield Picture(file.stem, file, partial(_read_unlabelled, file))
 
-    return Input(label_set, label_set, pictures, len(files))
+    return Input(label_set, (), pictures, len(files))
 
 
 def _frames(source: str, label_set: LabelSet) -> Input:
@@ -93,9 +118,13 @@ def _frames(source: str, label_set: LabelSet) -> Input:
 
     def pictures() -> Iterator[Picture]:
         for number, rgb in enumerate(frames):
-            yield Picture(f'{stem}_{number:06d}', None, lambda rgb=rgb: _unlabelled(rgb))
+            yield Picture(f'{stem}_{number:06d}', None, partial(_unlabelled, rgb))
 
-    return Input(label_set, label_set, pictures, frames.length)
+    return Input(label_set, (), pictures, frames.length)
+
+
+def _read_unlabelled(file: Path) -> tuple[np.ndarray, Labels]:
+    return _unlabelled(read_rgb(file))
 
 
 def _unlabelled(rgb: np.ndarray) -> tuple[np.ndarray, Labels]:

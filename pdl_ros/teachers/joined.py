@@ -1,56 +1,41 @@
-"""Label sets with joined classes: `car|large vehicle` is one of the two, and nobody said which."""
+"""Label sets with joined classes, as labels that leave something open are written: `car|large
+vehicle` is one of the two, and nobody said which.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pdl_ros.errors import require
+from pdl_ros.datasets.groups import JOIN, Groups, classes_named
 from pdl_ros.labels import LabelClass, LabelSet, SourceClass
+from pdl_ros.labels.label_set import PANOPTIC_VOID
 
-BAR = '|'
 
-
-def with_joined(label_set: LabelSet, groups: Sequence[tuple[int, ...]]) -> LabelSet:
-    """Return a label set with a class more for each group of train ids, named by bars, whose colour
-    is the mean of theirs. It is a thing where all of them are.
+def with_joined(label_set: LabelSet, groups: Groups) -> LabelSet:
+    """Return a label set with one more class for each group, whose names are joined by bars and
+    whose colour is the mean of theirs. It is a thing where all of them are.
     """
-    joined = []
+    classes = list(label_set.classes)
     for group in groups:
         members = [label_set.classes[i] for i in group]
-        red, green, blue = (
-            sum(channel) // len(members) for channel in zip(*(m.color for m in members), strict=True)
-        )
-        name = BAR.join(m.name for m in members)
-        joined.append(LabelClass(name, (red, green, blue), all(m.is_thing for m in members)))
-    classes = (*label_set.classes, *joined)
-    divisor = min(label_set.label_divisor, 65535 // len(classes))
-    return replace(label_set, classes=classes, label_divisor=divisor)
+        red, green, blue = (sum(c.color[i] for c in members) // len(members) for i in range(3))
+        name, thing = JOIN.join(c.name for c in members), all(c.is_thing for c in members)
+        classes.append(LabelClass(name, (red, green, blue), thing))
+    divisor = min(label_set.label_divisor, PANOPTIC_VOID // len(classes))
+    return replace(label_set, classes=tuple(classes), label_divisor=divisor)
 
 
-def groups_of(classes: Sequence[SourceClass], label_set: LabelSet) -> list[tuple[int, ...]]:
-    """Return the groups that classes of data name with bars; raise PdlError for a name that the
-    label set lacks.
+def groups_named(classes: Sequence[SourceClass], label_set: LabelSet, where: str) -> Groups:
+    """Return the groups that classes of data name with bars; raise PdlError, which begins with
+    `where`, for a name that the label set lacks.
     """
-    ids = {c.name: i for i, c in enumerate(label_set.classes)}
-    groups = []
-    for source in classes:
-        parts = source.name.split(BAR)
-        if len(parts) > 1:
-            lost = [part for part in parts if part not in ids]
-            require(
-                not lost,
-                f'The data have a class {source.name!r}, and label set {label_set.name!r} has no '
-                f'{"".join(lost[:1])!r}.',
-            )
-            groups.append(tuple(ids[part] for part in parts))
-    return groups
-
-
-def members_of(label_set: LabelSet) -> tuple[tuple[int, ...], ...]:
-    """Return for each class of a set of `with_joined` the train ids that it may be."""
-    ids = {c.name: i for i, c in enumerate(label_set.classes)}
+    joined = [c.name for c in classes if JOIN in c.name]
     return tuple(
-        (i,) if BAR not in c.name else tuple(ids[part] for part in c.name.split(BAR))
-        for i, c in enumerate(label_set.classes)
+        sorted({classes_named(name, label_set, f'{where}: class {name!r}') for name in joined})
     )
+
+
+def members_of(label_set: LabelSet, groups: Groups) -> Groups:
+    """Return for each class of the set that `with_joined` gives the train ids that it may be."""
+    return (*((i,) for i in range(label_set.num_classes)), *groups)

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pdl_ros.datasets.groups import Groups
 from pdl_ros.datasets.label_folder import LABELS
 from pdl_ros.errors import PdlError, require
 from pdl_ros.labels import LabelSet
@@ -21,7 +22,7 @@ from pdl_ros.teachers.boxes import BoxTeacher
 from pdl_ros.teachers.counts import Counts, count
 from pdl_ros.teachers.deciding import decide_instances, decide_pixels
 from pdl_ros.teachers.inputs import Picture
-from pdl_ros.teachers.joined import members_of
+from pdl_ros.teachers.joined import members_of, with_joined
 from pdl_ros.teachers.labels import Labels
 from pdl_ros.teachers.semantic import SemanticTeacher
 from pdl_ros.teachers.settings import LabelSettings
@@ -32,9 +33,10 @@ _LOG = logging.getLogger('pdl_ros.teachers')
 
 @dataclass(frozen=True)
 class Labeller:
-    """Completes the labels of one picture. label_set: with the joined classes of the data."""
+    """Completes the labels of one picture. groups: the joined classes of the data."""
 
     label_set: LabelSet
+    groups: Groups
     settings: LabelSettings
     semantic: SemanticTeacher | None = None
     boxes: BoxTeacher | None = None
@@ -44,14 +46,14 @@ class Labeller:
 
         Boxes come first: whether pixels are one thing does not depend on which class it is.
         """
-        members, before = members_of(self.label_set), labels.classes.copy()
-        done = Split()
+        members, before = members_of(self.label_set, self.groups), labels.classes.copy()
+        done = Split({})
         if self.boxes is not None:
-            things = self.label_set.thing_ids
+            things = with_joined(self.label_set, self.groups).thing_ids
             done = split(labels, self.boxes(rgb), members, things, self.settings)
-        if self.semantic is not None:
-            probabilities = self.semantic(rgb)
-            decide_instances(labels, probabilities, members, self.settings)
+        probabilities = None if self.semantic is None else self.semantic(rgb)
+        decide_instances(labels, probabilities, done.boxes, members, self.settings)
+        if probabilities is not None:
             decide_pixels(labels, probabilities, members, self.settings)
         return count(before, labels, members, done)
 
@@ -117,7 +119,7 @@ def _link(file: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            os.link(file, target)
+            os.link(os.path.realpath(file), target)
             return
         shutil.copyfile(file, target)
     except OSError as error:

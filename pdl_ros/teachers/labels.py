@@ -26,7 +26,9 @@ class Labels:
     def of(cls, sample: Sample) -> Labels:
         """Take the labels of a sample."""
         ids, places = np.unique(sample.panoptic, return_inverse=True)
-        known = {s.id: (s.class_id, 0 if s.is_crowd else n) for n, s in enumerate(sample.segments, 1)}
+        known = {
+            s.id: (s.class_id, 0 if s.is_crowd else n) for n, s in enumerate(sample.segments, 1)
+        }
         table = np.array([known.get(int(i), (UNKNOWN, 0)) for i in ids])
         pixels = table[places.reshape(sample.panoptic.shape)]
         return cls(pixels[..., 0].astype(np.int16), pixels[..., 1].astype(np.int32))

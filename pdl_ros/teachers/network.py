@@ -61,7 +61,7 @@ class Teacher:
         height, width = self.place(rgb.shape)
         shrinks = height < rgb.shape[0]
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        image = np.full((*d.size, 3), _GREY, np.uint8)
+        image: np.ndarray = np.full((*d.size, 3), _GREY, np.uint8)
         image[:height, :width] = cv2.resize(rgb, (width, height), interpolation=method)
         if d.order == 'bgr':
             image = image[..., ::-1]

@@ -9,11 +9,12 @@ import numpy as np
 
 from pdl_ros import visualization
 from pdl_ros.datasets.label_folder import PngFolder
+from pdl_ros.errors import require
 from pdl_ros.imaging.files import read_rgb, read_samples
 from pdl_ros.labels import LabelSet
 from pdl_ros.runtime.files import atomic_write
 
-TITLES = ('picture', 'labels', 'picture', 'labels')
+TITLES = ('picture', 'labels')
 
 
 def write_sheet(root: Path, split: str, label_set: LabelSet, file: Path, number: int) -> int:
@@ -22,8 +23,9 @@ def write_sheet(root: Path, split: str, label_set: LabelSet, file: Path, number:
     """
     source = PngFolder(root, split)
     there = [i for i in range(len(source.names)) if source.label_file(i).is_file()]
+    require(bool(there), f'{root} has no labels in split {split!r}, so that there is no sheet.')
     picks = np.linspace(0, len(there) - 1, min(number, len(there))).round().astype(int)
-    panels = []
+    panels: list[tuple[np.ndarray, ...]] = []
     for index in (there[i] for i in picks):
         rgb, panoptic = read_rgb(source.image(index)), read_samples(source.label_file(index))
         labels = visualization.colorize(panoptic, label_set)
@@ -31,14 +33,10 @@ def write_sheet(root: Path, split: str, label_set: LabelSet, file: Path, number:
         outlines = visualization.contours(panoptic, label_set) & things
         labels[outlines] = visualization.CONTOUR_COLOR
         panels.append((rgb, labels))
-    half = len(TITLES) // 2
-    if len(panels) == 1:
-        rows, titles = [panels[0]], TITLES[:half]
-    else:
-        panels += panels[-1:] if len(panels) % 2 else []
-        rows = [(*a, *b) for a, b in zip(panels[::2], panels[1::2], strict=True)]
-        titles = TITLES
-    sheet = visualization.contact_sheet(rows, titles, width=400)
+    columns = min(len(panels), 2)
+    panels += panels[-1:] if len(panels) % columns else []
+    rows = [sum(panels[i : i + columns], ()) for i in range(0, len(panels), columns)]
+    sheet = visualization.contact_sheet(rows, TITLES * columns, width=400)
     legend = visualization.legend(label_set, columns=max(sheet.shape[1] // 200, 1))
     pad = max(sheet.shape[1] - legend.shape[1], 0)
     legend = np.pad(legend, ((0, 0), (0, pad), (0, 0)), constant_values=255)

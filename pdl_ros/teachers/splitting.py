@@ -8,8 +8,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from pdl_ros.datasets.groups import Groups
 from pdl_ros.teachers.boxes import Box
-from pdl_ros.teachers.deciding import Members
 from pdl_ros.teachers.labels import Labels
 from pdl_ros.teachers.settings import LabelSettings
 
@@ -20,17 +20,17 @@ _SMALLEST = 30  # pixels of an instance
 
 
 class Split(NamedTuple):
-    """What became of joined regions. regions: how many there were; doubtful: those of which
-    nothing became an instance. instances: how many came of the others.
+    """What became of joined regions. boxes: those of the instances, by their numbers. regions: how
+    many there were; doubtful: those of which nothing became an instance.
     """
 
+    boxes: dict[int, Box]
     regions: int = 0
     doubtful: int = 0
-    instances: int = 0
 
 
 def split(
-    labels: Labels, boxes: Sequence[Box], members: Members, things: Sequence[int],
+    labels: Labels, boxes: Sequence[Box], members: Groups, things: Sequence[int],
     settings: LabelSettings,
 ) -> Split:  # fmt: skip
     """Make instances of crowds, and of instances of classes that are to be separated, where boxes
@@ -38,7 +38,7 @@ def split(
 
     things: classes of `members` that are things.
     """
-    total = Split()
+    found, total, doubtful = dict[int, Box](), 0, 0
     for class_id in things:
         of_class = labels.classes == class_id
         ids = set(members[class_id])
@@ -48,21 +48,13 @@ def split(
             continue
         labels.numbers[of_class] = 0
         fitting = _one_a_thing([b for b in boxes if ids.intersection(b.class_ids)])
-        found, regions, explained = _split_mask(of_class, fitting, settings)
+        owner, regions, explained = _split_mask(of_class, fitting, settings)
         first = int(labels.numbers.max()) + 1
-        for number, index in enumerate(np.unique(found[found >= 0]), first):
-            where = found == index
-            labels.numbers[where] = number
-            common = ids.intersection(fitting[index].class_ids)
-            if len(common) == 1:
-                labels.classes[where] = common.pop()
-        count = len(np.unique(found[found >= 0]))
-        total = Split(
-            total.regions + regions,
-            total.doubtful + regions - explained,
-            total.instances + count,
-        )
-    return total
+        for number, index in enumerate(np.unique(owner[owner >= 0]), first):
+            labels.numbers[owner == index] = number
+            found[number] = fitting[index]
+        total, doubtful = total + regions, doubtful + regions - explained
+    return Split(found, total, doubtful)
 
 
 def _one_a_thing(boxes: list[Box]) -> list[Box]:
