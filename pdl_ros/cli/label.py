@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pdl_ros.cli.options import OutFolder, writable_file
-from pdl_ros.errors import require, require_package
+from pdl_ros.errors import printable, require, require_package
 
 if TYPE_CHECKING:
     from pdl_ros.labels import LabelSet
@@ -46,6 +46,13 @@ def label(
     confidence: Annotated[
         float, typer.Option(help='Least probability with which the teacher is believed.')
     ] = 0.8,
+    add: Annotated[
+        str,
+        typer.Option(
+            help='What unlabelled pixels may become: all, stuff (where the data label every '
+            'thing), or classes with commas.'
+        ),
+    ] = 'all',
     separate: Annotated[
         str, typer.Option(help='Classes whose instances are split too, such as car,person.')
     ] = '',
@@ -81,7 +88,7 @@ def label(
 
     asked = open_input(source, split, labels, chosen)
     base = asked.label_set
-    settings = LabelSettings(confidence, separate=_things(separate, base))
+    settings = LabelSettings(confidence, added=_added(add, base), separate=_things(separate, base))
     written = with_joined(base, asked.groups)
     labeller = Labeller(
         base,
@@ -113,14 +120,31 @@ def _open(network: Path, described: list[Path] | None) -> Teacher:
     return Teacher(network, TeacherDescription.find(network, mine))
 
 
-def _things(names: str, label_set: LabelSet) -> tuple[int, ...]:
-    """Return the train ids of thing classes by their names with commas."""
-    ids = {c.name: i for i, c in enumerate(label_set.classes) if c.is_thing}
-    wanted = [name.strip() for name in names.split(',') if name.strip()]
+def _added(text: str, label_set: LabelSet) -> tuple[int, ...] | None:
+    """Return the train ids that --add names; None: all."""
+    if text == 'stuff':
+        things = label_set.thing_ids
+        return tuple(i for i in range(label_set.num_classes) if i not in things)
+    return None if text == 'all' else _named('--add', text, label_set)
+
+
+def _things(text: str, label_set: LabelSet) -> tuple[int, ...]:
+    """Return the train ids of the things that --separate names."""
+    ids = _named('--separate', text, label_set)
+    for i in ids:
+        name = label_set.classes[i].name
+        require(i in label_set.thing_ids, f'--separate names {name!r}, which is no thing.')
+    return ids
+
+
+def _named(option: str, text: str, label_set: LabelSet) -> tuple[int, ...]:
+    """Return the train ids of names with commas."""
+    ids = {c.name: i for i, c in enumerate(label_set.classes)}
+    wanted = [name.strip() for name in text.split(',') if name.strip()]
     for name in wanted:
         require(
             name in ids,
-            f'--separate names {name!r}, which is no thing of label set {label_set.name!r}; its '
-            f'things are {", ".join(ids)}.',
+            f'{option} names {printable(name)!r}, which label set {label_set.name!r} lacks; it has '
+            f'{", ".join(ids)}.',
         )
     return tuple(ids[name] for name in wanted)

@@ -24,6 +24,8 @@ def decide_pixels(
     unknown = classes == UNKNOWN
     best = probabilities.argmax(0)
     sure = np.take_along_axis(probabilities, best[None], 0)[0] >= settings.confidence
+    if settings.added is not None:
+        sure &= np.isin(best, settings.added)
     labels.classes[unknown & sure] = best[unknown & sure]
     for joined, ids in enumerate(members):
         if len(ids) > 1 and (where := (classes == joined) & loose).any():

@@ -13,7 +13,8 @@ class LabelSettings:
 
     confidence: the least probability with which a pixel that nobody labelled gets a class, and the
     least share of a class among those that are joined. together: the least probability of all that
-    are joined, below which the teacher sees something else there and is not asked. separate: train
+    are joined, below which the teacher sees something else there and is not asked. added: train ids
+    that pixels without a label may get, None = any. separate: train
     ids whose instances in the data are not believed, but split by boxes as crowds are. fill: the
     least share of its box that an instance fills. cover: the least share of a joined region that
     boxes explain.
@@ -21,6 +22,7 @@ class LabelSettings:
 
     confidence: float = 0.8
     together: float = 0.2
+    added: tuple[int, ...] | None = None
     separate: tuple[int, ...] = ()
     fill: float = 0.4
     cover: float = 0.7
