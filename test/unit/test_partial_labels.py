@@ -11,11 +11,13 @@ from torch.nn import functional as F
 
 from pdl_ros.datasets import Sample, Segment
 from pdl_ros.datasets.groups import are_things, classes_named, is_mixed
+from pdl_ros.datasets.mixture import MixedSet, Mixture
 from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
 from pdl_ros.training.losses import bootstrapped_cross_entropy, joined_cross_entropy
 from pdl_ros.training.paste import paste_things
 from pdl_ros.training.targets import make_targets
+from test.unit.drawn import SCENE, Drawn
 
 STREET = LabelSet.load('street')
 NAMES = [c.name for c in STREET.classes]
@@ -133,3 +135,49 @@ def test_crowds_specks_and_stuff_are_not_pasted():
     sample = _crop(10, np.zeros((40, 40), np.int32), Segment(0, ROAD))
     for seed in range(20):
         assert paste_things(sample, given_, THINGS, np.random.default_rng(seed)) is sample
+
+
+class Partly(Drawn):
+    """Drawn streets whose labels leave something out."""
+
+    def __init__(self, rest: dict[int, int | None], groups=()) -> None:
+        super().__init__()
+        self.rest, self.groups = rest, groups
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        told = [(s, self.rest.get(s.class_id, s.class_id)) for s in sample.segments]
+        segments = tuple(s._replace(class_id=c) for s, c in told if c is not None)
+        return sample._replace(segments=segments)
+
+
+def test_what_no_set_labels_whole_is_learnt_from_several():
+    sky, road, car = 0, 4, 5
+    joined = SCENE.num_classes
+    groups = ((sky, road),)
+    cars = Partly({sky: joined, road: joined}, groups)  # all that is no car is one
+    stuff = Partly({car: None}, groups)  # cars are not labelled
+    mixture = Mixture(SCENE, groups, [MixedSet('cars', 1, cars), MixedSet('stuff', 1, stuff)])
+    batches = [mixture[i] for i in range(len(mixture))]
+    images = torch.stack(
+        [torch.from_numpy(b.image / 255).permute(2, 0, 1).float() for b in batches]
+    )
+    labels = [make_targets(b.panoptic, b.segments, SCENE, groups=groups).semantic for b in batches]
+    wanted = torch.from_numpy(np.stack(labels)).long()
+    few = np.s_[..., ::3, ::3]
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(  # of colours alone, which are enough here
+        torch.nn.Conv2d(3, 16, 1), torch.nn.ReLU(), torch.nn.Conv2d(16, SCENE.num_classes, 1)
+    )
+    optimizer = torch.optim.Adam(network.parameters(), 0.05)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = bootstrapped_cross_entropy(
+            network(images[few]), wanted[few], torch.ones(()), 1.0, groups=groups
+        )
+        loss.backward()
+        optimizer.step()
+    sample = Drawn()[1]
+    found = network(images[1:2]).argmax(1)[0].numpy()
+    for segment in sample.segments:
+        assert (found == segment.class_id)[sample.panoptic == segment.id].all(), segment
