@@ -16,6 +16,7 @@ from pdl_ros.datasets.record import PanopticDataset, Sample
 from pdl_ros.datasets.source import Source, require_files
 from pdl_ros.errors import PdlError, printable, require
 from pdl_ros.labels import LabelSet
+from pdl_ros.labels.label_set import SEMANTIC_VOID
 from pdl_ros.labels.sources import Key, Target
 
 _KEYS = ('folder', 'split', 'weight', 'classes', 'crowds', 'unlabelled', 'semantic')
@@ -94,6 +95,10 @@ def open_mixture(file: Path, split: str, only: Sequence[str] = ()) -> Mixture:
     tables = {name: _Table(source, rules[name], label_set, name) for name, source in found.items()}
     every = {classes for table in tables.values() for classes in table.used if len(classes) > 1}
     groups = tuple(sorted(every))
+    require(
+        label_set.num_classes + len(groups) <= SEMANTIC_VOID,
+        f'{file} joins classes in {len(groups)} ways; {SEMANTIC_VOID} with the classes fit.',
+    )
     sets = [
         MixedSet(
             name,
