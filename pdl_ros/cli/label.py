@@ -56,6 +56,7 @@ def label(
     separate: Annotated[
         str, typer.Option(help='Classes whose instances are split too, such as car,person.')
     ] = '',
+    every: Annotated[int, typer.Option(min=1, help='Only every so many-th picture.')] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help='Only so many pictures.')] = None,
     overwrite: Annotated[
         bool, typer.Option('--overwrite', help='Make labels anew that are there.')
@@ -98,8 +99,9 @@ def label(
         None if boxes is None else BoxTeacher(_open(boxes, described), base),
     )
     folder = LabelledFolder(out, split, written, overwrite)
-    total = asked.count if limit is None or asked.count is None else min(limit, asked.count)
-    each = track(itertools.islice(asked.pictures(), limit), 'labelling', total, transient=True)
+    chosen_pictures = itertools.islice(itertools.islice(asked.pictures(), 0, None, every), limit)
+    total = asked.count and min(-(-asked.count // every), limit or asked.count)
+    each = track(chosen_pictures, 'labelling', total, transient=True)
     counts, kept, lost = label_pictures(iter(each), labeller, folder)
     for sentence in counts.sentences():
         print(sentence)

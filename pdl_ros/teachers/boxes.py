@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -15,6 +16,8 @@ from pdl_ros.teachers.network import Teacher
 MIN_SCORE = 0.3
 OVERLAP = 0.6  # IoU from which two boxes of a class are one thing's
 _STRIDES = (8, 16, 32)
+_PART = 0.6  # of a picture's edges, in which small things are looked for
+_EDGE = 3  # pixels
 
 
 class Box(NamedTuple):
@@ -46,29 +49,64 @@ class BoxTeacher:
         self._known = np.array([bool(ids) for ids in self._targets])
 
     def __call__(self, rgb: np.ndarray) -> list[Box]:
-        """Return the boxes of a (H, W, 3) uint8 picture that the label set has classes for."""
+        """Return the boxes of a (H, W, 3) uint8 picture that the label set has classes for.
+
+        Small things are looked for in parts of the picture, enlarged.
+        """
+        found = self._look(rgb)
+        height, width = (round(_PART * edge) for edge in rgb.shape[:2])
+        for top in (0, rgb.shape[0] - height):
+            for left in (0, rgb.shape[1] - width):
+                part = rgb[top : top + height, left : left + width]
+                whole = [b for b in self._look(part) if not _is_cut(b, top, left, part, rgb)]
+                found += [
+                    b._replace(x0=b.x0 + left, x1=b.x1 + left, y0=b.y0 + top, y1=b.y1 + top)
+                    for b in whole
+                ]
+        return [
+            box
+            for ids in sorted({b.class_ids for b in found})
+            for box in best_boxes([b for b in found if b.class_ids == ids], OVERLAP)
+        ]
+
+    def _look(self, rgb: np.ndarray) -> list[Box]:
+        """Return the boxes of a picture as the network sees it, several of one thing among them."""
         rows = self._teacher(rgb)[0]
         scores = rows[:, 4:5] * rows[:, 5:]
         classes = scores.argmax(1)
         best = scores[np.arange(len(scores)), classes]
         kept = np.flatnonzero((best >= MIN_SCORE) & self._known[classes])
         x, y, stride = self._cells[kept].T
-        center = rows[kept, :2] * stride[:, None] + np.stack([x, y], 1)
-        size = np.exp(rows[kept, 2:4]) * stride[:, None]
-        factor = rgb.shape[0] / self._teacher.place(rgb.shape)[0]
-        corners = np.concatenate([center - size / 2, size], 1) * factor
-        chosen = cv2.dnn.NMSBoxesBatched(
-            corners.tolist(), best[kept].tolist(), classes[kept].tolist(), MIN_SCORE, OVERLAP
-        )
-        found = []
-        for i in np.asarray(chosen, int).ravel():
-            left, top, width, height = corners[i]
-            x0, y0 = max(left, 0.0), max(top, 0.0)
-            x1, y1 = min(left + width, rgb.shape[1]), min(top + height, rgb.shape[0])
-            if x1 > x0 and y1 > y0:
-                ids = self._targets[classes[kept[i]]]
-                found.append(Box(x0, y0, x1, y1, float(best[kept[i]]), ids))
-        return found
+        scale = self._teacher.scale(rgb.shape)
+        center = (rows[kept, :2] * stride[:, None] + np.stack([x, y], 1)) / scale
+        half = np.exp(rows[kept, 2:4]) * stride[:, None] / (2 * scale)
+        size = np.array([rgb.shape[1], rgb.shape[0]])
+        low, high = np.clip(center - half, 0, size), np.clip(center + half, 0, size)
+        return [
+            Box(*map(float, (*low[i], *high[i], best[k])), self._targets[classes[k]])
+            for i, k in enumerate(kept)
+            if (high[i] > low[i]).all()
+        ]
+
+
+def best_boxes(boxes: Sequence[Box], overlap: float) -> list[Box]:
+    """Return the best of boxes that overlap by more than this IoU, as they are of one thing."""
+    if not boxes:
+        return []
+    corners = [(b.x0, b.y0, b.x1 - b.x0, b.y1 - b.y0) for b in boxes]
+    kept = cv2.dnn.NMSBoxes(corners, [b.score for b in boxes], 0.0, overlap)
+    return [boxes[int(i)] for i in np.asarray(kept).ravel()]
+
+
+def _is_cut(box: Box, top: int, left: int, part: np.ndarray, rgb: np.ndarray) -> bool:
+    """Tell whether a box in a part of a picture touches an edge that is none of the picture's."""
+    height, width = part.shape[:2]
+    return (
+        (box.x0 < _EDGE and left > 0)
+        or (box.y0 < _EDGE and top > 0)
+        or (box.x1 > width - _EDGE and left + width < rgb.shape[1])
+        or (box.y1 > height - _EDGE and top + height < rgb.shape[0])
+    )
 
 
 def _cells(size: tuple[int, int]) -> np.ndarray:

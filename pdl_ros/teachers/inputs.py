@@ -83,11 +83,11 @@ def _data_set(root: Path, split: str, label_set: LabelSet) -> Input:
 
 
 def _input(dataset: MappedDataset, label_set: LabelSet, groups: Groups) -> Input:
-    source = dataset.source
+    source, things = dataset.source, with_joined(label_set, groups).thing_ids
 
     def read(index: int) -> tuple[np.ndarray, Labels]:
         sample = dataset[index]
-        return sample.image, Labels.of(sample)
+        return sample.image, Labels.of(sample, things)
 
     def pictures() -> Iterator[Picture]:
         for i, name in enumerate(source.names):

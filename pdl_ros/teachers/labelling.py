@@ -82,6 +82,13 @@ class LabelledFolder:
         """Tell whether the labels of a picture are there and are to be kept."""
         return not self.overwrite and (self.labels / f'{name}.png').is_file()
 
+    def require_another(self, picture: Picture) -> None:
+        """Raise PdlError where a picture lies in the folder that is written."""
+        require(
+            picture.file is None or picture.file.parent.resolve() != self.images.resolve(),
+            f'{self.images} has the pictures that are to be labelled; give another folder to write.',
+        )
+
     def write(self, picture: Picture, rgb: np.ndarray, labels: Labels) -> None:
         """Write a picture and its labels: of a file a link, where the disk has links."""
         if picture.file is None:
@@ -100,6 +107,7 @@ def label_pictures(
     """
     counts, kept, lost = Counts(), 0, 0
     for picture in pictures:
+        folder.require_another(picture)
         if folder.has(picture.name):
             kept += 1
             continue

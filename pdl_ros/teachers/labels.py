@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,8 @@ class Labels:
     numbers: np.ndarray
 
     @classmethod
-    def of(cls, sample: Sample) -> Labels:
-        """Take the labels of a sample."""
+    def of(cls, sample: Sample, things: Sequence[int]) -> Labels:
+        """Take the labels of a sample. things: the classes whose segments are instances."""
         ids, places = np.unique(sample.panoptic, return_inverse=True)
         known = {
             s.id: (s.class_id, 0 if s.is_crowd else n) for n, s in enumerate(sample.segments, 1)

@@ -47,11 +47,15 @@ class Teacher:
                 f'({" ".join(in_words(error).split())[:200]}).'
             ) from None
 
+    def scale(self, shape: tuple[int, ...]) -> float:
+        """Return what the edges of a picture of a (height, width, ...) are multiplied with."""
+        height, width = self.description.size
+        return min(height / shape[0], width / shape[1])
+
     def place(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Return the (height, width) that a picture of a shape has within the input."""
-        height, width = shape[:2]
-        factor = min(self.description.size[0] / height, self.description.size[1] / width)
-        return max(round(height * factor), 1), max(round(width * factor), 1)
+        scale = self.scale(shape)
+        return max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1)
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """Return the first output for a (H, W, 3) uint8 picture, which is set into the upper left

@@ -24,8 +24,8 @@ class LabelSettings:
     together: float = 0.2
     added: tuple[int, ...] | None = None
     separate: tuple[int, ...] = ()
-    fill: float = 0.4
-    cover: float = 0.7
+    fill: float = 0.3
+    cover: float = 0.5
 
     def __post_init__(self) -> None:
         require(

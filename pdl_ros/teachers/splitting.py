@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from pdl_ros.datasets.groups import Groups
-from pdl_ros.teachers.boxes import Box
+from pdl_ros.teachers.boxes import Box, best_boxes
 from pdl_ros.teachers.labels import Labels
 from pdl_ros.teachers.settings import LabelSettings
 
@@ -47,7 +47,7 @@ def split(
         if not of_class.any():
             continue
         labels.numbers[of_class] = 0
-        fitting = _one_a_thing([b for b in boxes if ids.intersection(b.class_ids)])
+        fitting = best_boxes([b for b in boxes if ids.intersection(b.class_ids)], _SAME)
         owner, regions, explained = _split_mask(of_class, fitting, settings)
         first = int(labels.numbers.max()) + 1
         for number, index in enumerate(np.unique(owner[owner >= 0]), first):
@@ -55,15 +55,6 @@ def split(
             found[number] = fitting[index]
         total, doubtful = total + regions, doubtful + regions - explained
     return Split(found, total, doubtful)
-
-
-def _one_a_thing(boxes: list[Box]) -> list[Box]:
-    """Leave the best of boxes that are one thing's, though of several classes."""
-    if not boxes:
-        return []
-    corners = [(b.x0, b.y0, b.x1 - b.x0, b.y1 - b.y0) for b in boxes]
-    kept = cv2.dnn.NMSBoxes(corners, [b.score for b in boxes], 0.0, _SAME)
-    return [boxes[int(i)] for i in np.asarray(kept).ravel()]
 
 
 def _split_mask(
