@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +54,9 @@ class TeacherDescription:
             f'size is {list(self.size)}; give height and width, from 32 to {_LARGEST}.',
         )
         require(
-            len(self.mean) == len(self.std) == 3 and all(value > 0 for value in self.std),
+            len(self.mean) == len(self.std) == 3
+            and all(map(math.isfinite, (*self.mean, *self.std)))
+            and min(self.std) > 0,
             'mean and std are three numbers each, and std is above 0.',
         )
         require(len(self.classes) > 0, 'classes is empty; name those of the network in order.')

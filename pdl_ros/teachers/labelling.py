@@ -86,7 +86,7 @@ class LabelledFolder:
         """Raise PdlError where a picture lies in the folder that is written."""
         require(
             picture.file is None or picture.file.parent.resolve() != self.images.resolve(),
-            f'{self.images} has the pictures that are to be labelled; give another folder to write.',
+            f'{self.images} has the pictures that are to be labelled; write to another folder.',
         )
 
     def write(self, picture: Picture, rgb: np.ndarray, labels: Labels) -> None:

@@ -28,7 +28,8 @@ class Labels:
         """Take the labels of a sample. things: the classes whose segments are instances."""
         ids, places = np.unique(sample.panoptic, return_inverse=True)
         known = {
-            s.id: (s.class_id, 0 if s.is_crowd else n) for n, s in enumerate(sample.segments, 1)
+            s.id: (s.class_id, number if s.class_id in things and not s.is_crowd else 0)
+            for number, s in enumerate(sample.segments, 1)
         }
         table = np.array([known.get(int(i), (UNKNOWN, 0)) for i in ids])
         pixels = table[places.reshape(sample.panoptic.shape)]
