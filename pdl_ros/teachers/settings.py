@@ -21,7 +21,7 @@ class LabelSettings:
     """
 
     confidence: float = 0.8
-    together: float = 0.2
+    together: float = 0.1
     added: tuple[int, ...] | None = None
     separate: tuple[int, ...] = ()
     fill: float = 0.3

@@ -93,7 +93,7 @@ def test_a_description_beside_the_network_comes_before_the_shipped_one(tmp_path)
     ],
 )
 def test_a_mistake_in_a_description_is_one_sentence(tmp_path, changes, says):
-    with pytest.raises(PdlError, match='mine.yaml') as told:
+    with pytest.raises(PdlError, match=r'mine\.yaml') as told:
         TeacherDescription.load(written(tmp_path, **changes))
     assert says in str(told.value)
 
@@ -102,7 +102,7 @@ def test_what_is_no_yaml_is_one_sentence_and_never_run(tmp_path):
     file = tmp_path / 'mine.yaml'
     for text in ('- a list', '{', '!!python/object/apply:os.system [echo]', '\0'):
         file.write_text(text)
-        with pytest.raises(PdlError, match='mine.yaml'):
+        with pytest.raises(PdlError, match=r'mine\.yaml'):
             TeacherDescription.load(file)
 
 
