@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pdl_ros.cli.bag.outcome import print_lost
 from pdl_ros.cli.options import OutFolder, writable_file
 from pdl_ros.errors import printable, require, require_package
 
@@ -81,7 +82,6 @@ def label(
 
     from pdl_ros.teachers.boxes import BoxTeacher
     from pdl_ros.teachers.inputs import open_input
-    from pdl_ros.teachers.joined import with_joined
     from pdl_ros.teachers.labelling import LabelledFolder, Labeller, label_pictures
     from pdl_ros.teachers.semantic import SemanticTeacher
     from pdl_ros.teachers.settings import LabelSettings
@@ -90,7 +90,6 @@ def label(
     asked = open_input(source, split, labels, chosen)
     base = asked.label_set
     settings = LabelSettings(confidence, added=_added(add, base), separate=_things(separate, base))
-    written = with_joined(base, asked.groups)
     labeller = Labeller(
         base,
         asked.groups,
@@ -98,19 +97,19 @@ def label(
         None if semantic is None else SemanticTeacher(_open(semantic, described), base),
         None if boxes is None else BoxTeacher(_open(boxes, described), base),
     )
-    folder = LabelledFolder(out, split, written, overwrite)
+    folder = LabelledFolder(out, split, asked, overwrite)
     chosen_pictures = itertools.islice(itertools.islice(asked.pictures(), 0, None, every), limit)
     total = asked.count and min(-(-asked.count // every), limit or asked.count)
     each = track(chosen_pictures, 'labelling', total, transient=True)
-    counts, kept, lost = label_pictures(iter(each), labeller, folder)
+    counts, kept, lost = label_pictures(each, labeller, folder)
     for sentence in counts.sentences():
         print(sentence)
     if kept:
         print(f'{kept} pictures had labels in {out} and kept them.')
     if sheet is not None:
-        print(f'{sheet}: {write_sheet(out, split, written, sheet, pictures)} pictures.')
+        print(f'{sheet}: {write_sheet(out, split, sheet, pictures)} pictures.')
+    print_lost(lost)
     if lost:
-        print(f'{lost} pictures are damaged and left out.')
         raise typer.Exit(1)
 
 

@@ -82,10 +82,11 @@ class BoxTeacher:
         half = np.exp(rows[kept, 2:4]) * stride[:, None] / (2 * scale)
         size = np.array([rgb.shape[1], rgb.shape[0]])
         low, high = np.clip(center - half, 0, size), np.clip(center + half, 0, size)
+        corners = np.concatenate([low, high], 1).tolist()
         return [
-            Box(*map(float, (*low[i], *high[i], best[k])), self._targets[classes[k]])
-            for i, k in enumerate(kept)
-            if (high[i] > low[i]).all()
+            Box(x0, y0, x1, y1, float(best[k]), self._targets[classes[k]])
+            for k, (x0, y0, x1, y1) in zip(kept, corners, strict=True)
+            if x1 > x0 and y1 > y0
         ]
 
 

@@ -37,13 +37,14 @@ class Picture(NamedTuple):
 @dataclass(frozen=True)
 class Input:
     """Pictures in order. label_set: in whose classes they are, and groups: what the data join.
-    count: of the pictures, None where nobody knows.
+    count: of the pictures, None where nobody knows. folder: of the first, if it is a file.
     """
 
     label_set: LabelSet
     groups: Groups
     pictures: Callable[[], Iterator[Picture]]
     count: int | None
+    folder: Path | None = None
 
 
 def open_input(source: str, split: str, labels: str, chosen: str | None = None) -> Input:
@@ -93,7 +94,7 @@ def _input(dataset: MappedDataset, label_set: LabelSet, groups: Groups) -> Input
         for i, name in enumerate(source.names):
             yield Picture(name.replace('/', '_'), source.image(i), partial(read, i))
 
-    return Input(label_set, groups, pictures, len(source.names))
+    return Input(label_set, groups, pictures, len(source.names), source.image(0).parent)
 
 
 def _folder(folder: Path, label_set: LabelSet) -> Input:
@@ -109,7 +110,7 @@ def _folder(folder: Path, label_set: LabelSet) -> Input:
         for file in files:
             yield Picture(file.stem, file, partial(_read_unlabelled, file))
 
-    return Input(label_set, (), pictures, len(files))
+    return Input(label_set, (), pictures, len(files), folder)
 
 
 def _frames(source: str, label_set: LabelSet) -> Input:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +20,12 @@ from pdl_ros.runtime.files import atomic_write
 from pdl_ros.teachers.boxes import BoxTeacher
 from pdl_ros.teachers.counts import Counts, count
 from pdl_ros.teachers.deciding import decide_instances, decide_pixels
-from pdl_ros.teachers.inputs import Picture
+from pdl_ros.teachers.inputs import Input, Picture
 from pdl_ros.teachers.joined import members_of, with_joined
 from pdl_ros.teachers.labels import Labels
 from pdl_ros.teachers.semantic import SemanticTeacher
 from pdl_ros.teachers.settings import LabelSettings
 from pdl_ros.teachers.splitting import Split, split
-
-_LOG = logging.getLogger('pdl_ros.teachers')
 
 
 @dataclass(frozen=True)
@@ -61,13 +58,19 @@ class Labeller:
 class LabelledFolder:
     """A data set that is written: images/<split>/, panoptic/<split>/ and labels.yaml.
 
-    Raises PdlError where the folder holds labels in other classes.
+    Raises PdlError where the folder holds labels in other classes, or the pictures themselves.
     """
 
-    def __init__(self, root: Path, split: str, label_set: LabelSet, overwrite: bool) -> None:
+    def __init__(self, root: Path, split: str, asked: Input, overwrite: bool) -> None:
+        label_set = with_joined(asked.label_set, asked.groups)
         self.label_set, self.overwrite = label_set, overwrite
         self.images, self.labels = root / 'images' / split, root / 'panoptic' / split
-        file, text = root / LABELS, label_set.to_yaml()
+        file, pictures = root / LABELS, (root / 'images').resolve()
+        read = None if asked.folder is None else asked.folder.resolve() / 'x'
+        require(
+            read is None or pictures not in read.parents,
+            f'{root} has the pictures that are to be labelled; write to another folder.',
+        )
         if file.is_file() and LabelSet.load(file) != label_set:
             others = [f for f in (root / 'panoptic').glob('*') if f != self.labels]
             require(
@@ -76,18 +79,11 @@ class LabelledFolder:
                 'give another folder.',
             )
         with atomic_write(file) as out:
-            out.write(text.encode())
+            out.write(label_set.to_yaml().encode())
 
     def has(self, name: str) -> bool:
         """Tell whether the labels of a picture are there and are to be kept."""
         return not self.overwrite and (self.labels / f'{name}.png').is_file()
-
-    def require_another(self, picture: Picture) -> None:
-        """Raise PdlError where a picture lies in the folder that is written."""
-        require(
-            picture.file is None or picture.file.parent.resolve() != self.images.resolve(),
-            f'{self.images} has the pictures that are to be labelled; write to another folder.',
-        )
 
     def write(self, picture: Picture, rgb: np.ndarray, labels: Labels) -> None:
         """Write a picture and its labels: of a file a link, where the disk has links."""
@@ -100,22 +96,20 @@ class LabelledFolder:
 
 
 def label_pictures(
-    pictures: Iterator[Picture], labeller: Labeller, folder: LabelledFolder
-) -> tuple[Counts, int, int]:
-    """Label pictures into a folder. A damaged one is told of and left out. Return the counts of
-    what was done, how many pictures were there already, and how many are damaged.
+    pictures: Iterable[Picture], labeller: Labeller, folder: LabelledFolder
+) -> tuple[Counts, int, list[str]]:
+    """Label pictures into a folder. Return the counts of what was done, how many had labels there
+    already, and a sentence for each that is damaged, and so left out.
     """
-    counts, kept, lost = Counts(), 0, 0
+    counts, kept, lost = Counts(), 0, list[str]()
     for picture in pictures:
-        folder.require_another(picture)
         if folder.has(picture.name):
             kept += 1
             continue
         try:
             rgb, labels = picture.read()
         except PdlError as error:
-            _LOG.warning('%s It is left out.', error)
-            lost += 1
+            lost.append(str(error))
             continue
         counts.add(labeller(rgb, labels))
         folder.write(picture, rgb, labels)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from pdl_ros import visualization
-from pdl_ros.datasets.label_folder import PngFolder
+from pdl_ros.datasets.label_folder import LABELS, PngFolder
 from pdl_ros.errors import require
 from pdl_ros.imaging.files import read_rgb, read_samples
 from pdl_ros.labels import LabelSet
@@ -17,11 +17,11 @@ from pdl_ros.runtime.files import atomic_write
 TITLES = ('picture', 'labels')
 
 
-def write_sheet(root: Path, split: str, label_set: LabelSet, file: Path, number: int) -> int:
+def write_sheet(root: Path, split: str, file: Path, number: int) -> int:
     """Draw pictures of a labelled folder, evenly spread over it, beside their labels; return how
     many. Things have outlines, crowds none; unknown is black.
     """
-    source = PngFolder(root, split)
+    source, label_set = PngFolder(root, split), LabelSet.load(root / LABELS)
     there = [i for i in range(len(source.names)) if source.label_file(i).is_file()]
     require(bool(there), f'{root} has no labels in split {split!r}, so that there is no sheet.')
     picks = np.linspace(0, len(there) - 1, min(number, len(there))).round().astype(int)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from torch import Tensor, nn
@@ -26,14 +27,17 @@ class ByColour(nn.Module):
 
 
 class Rows(nn.Module):
-    """The same rows of YOLOX for every picture."""
+    """The same rows of YOLOX for one picture, and for every other no box."""
 
-    def __init__(self, rows: Tensor) -> None:
+    def __init__(self, rows: Tensor, picture: np.ndarray) -> None:
         super().__init__()
         self.register_buffer('rows', rows[None])
+        values = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+        self.register_buffer('picture', values)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.rows + 0 * images.mean()
+        same = torch.exp(-1000 * (images - self.picture).square().mean())
+        return torch.cat([self.rows[..., :4], self.rows[..., 4:] * same], -1)
 
 
 def describe(file: Path, **more: object) -> Path:

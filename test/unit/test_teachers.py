@@ -1,4 +1,4 @@
-"""Teachers run from files of every kind, and say where things are in the picture they were given."""
+"""Teachers run from files of every kind, and say where things are in their pictures."""
 
 from __future__ import annotations
 
@@ -125,14 +125,17 @@ def test_rows_of_yolox_become_boxes_in_the_pixels_of_the_picture(tmp_path):
     # Its neighbour sees the same with less certainty; a cup is nothing on a street.
     rows[8 * 12 + 2 * 6 + 4] = torch.tensor([-0.25, 0.5, np.log(2), 0.0, 1, 0, 0.5, 0, 0])
     rows[0] = torch.tensor([0.5, 0.5, 0, 0, 1, 0, 0, 0, 0.9])
+    # Twice the size of the input, and any part of it is another picture.
+    picture = np.random.default_rng(0).integers(0, 256, (128, 192, 3)).astype(np.uint8)
+    shown = cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA)
     file = describe(
-        save_onnx(Rows(rows), tmp_path / 'rows.onnx'),
+        save_onnx(Rows(rows, shown), tmp_path / 'rows.onnx'),
         kind='boxes',
         classes=classes,
         becomes={'person': ['person|rider'], 'truck': ['large vehicle']},
     )
     teacher = BoxTeacher(opened(file), STREET)
-    (box,) = teacher._look(np.zeros((128, 192, 3), np.uint8))[:1]  # twice the size of its input
+    (box,) = teacher(picture)
     np.testing.assert_allclose(box[:4], (88, 64, 152, 96), atol=1e-3)
     assert box.class_ids == (CAR,)
     assert box.score == pytest.approx(0.9)
@@ -211,8 +214,8 @@ def test_a_description_of_another_network_is_refused(torchscript, tmp_path):
             teacher(Teacher(torchscript, wrong), STREET)
     with pytest.raises(PdlError, match='no box teacher'):
         BoxTeacher(opened(torchscript), STREET)
+    boxes = TeacherDescription('wrong', 'boxes', d.size, ('sky', 'road'))
     with pytest.raises(PdlError, match='no semantic teacher'):
-        boxes = TeacherDescription('wrong', 'boxes', d.size, ('sky', 'road'))
         SemanticTeacher(Teacher(torchscript, boxes), STREET)
     with pytest.raises(PdlError, match='no teacher by its name'):
         opened(describe(tmp_path / 'a.tflite', classes=NAMES))
