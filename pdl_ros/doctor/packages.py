@@ -44,7 +44,7 @@ PACKAGES = (
     Package('typer', 'typer', 'the command pdl_ros, not for the node', 'typer', False),
     Package('rich', 'rich', 'the command pdl_ros, not for the node', 'rich', False),
     Package('onnx', 'onnx', 'engines openvino and onnxruntime', 'onnx', False),
-    Package('openvino', 'OpenVINO', 'engine openvino', 'openvino', False),
+    Package('openvino', 'OpenVINO', 'engine openvino, and pdl_ros label', 'openvino', False),
     Package(
         'onnxruntime',
         'ONNX Runtime',
