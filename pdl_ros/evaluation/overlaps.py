@@ -22,8 +22,8 @@ class Overlaps(NamedTuple):
     ascending. classes: (P,) their train ids. areas: (1 + T, P + 1) int64 pixels that a labelled and
     a predicted segment share; the first row is void labels, the last column predicted void.
 
-    A label that leaves open which class of a group a pixel is counts as void for what it may be. The
-    rest of such a segment is a crowd of one more class, something else, which nothing is.
+    A label that leaves open which class of a group a pixel is counts as void for what it may be.
+    The rest of such a segment is a crowd of one more class, something else, which nothing is.
     """
 
     segments: list[Segment]

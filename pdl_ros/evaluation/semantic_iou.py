@@ -31,9 +31,9 @@ class PixelCounts(NamedTuple):
 
     confusion: (C, C + 1) pixels by labelled and predicted class; the last column is predicted void,
     void labels are left out. Of labels with groups it has one more row, something else: what is
-    predicted there, and cannot be. right, wrong: (C,) sums over a class's labelled instances of the share
-    of their pixels that has its class, and of the rest. instances, area: (C,) their number and
-    pixels.
+    predicted there, and cannot be. right, wrong: (C,) sums over a class's labelled instances of the
+    share of their pixels that has its class, and of the rest. instances, area: (C,) their number
+    and pixels.
     """
 
     confusion: np.ndarray
