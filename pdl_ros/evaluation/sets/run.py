@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pdl_ros.datasets import PanopticDataset
 from pdl_ros.datasets.groups import Groups
-from pdl_ros.datasets.mixture import Mixture, open_mixture, read_network_classes
+from pdl_ros.datasets.mixture import Mixture
+from pdl_ros.datasets.some import EvenlySpread
 from pdl_ros.evaluation.arithmetic import mean, none_for_nan
 from pdl_ros.evaluation.explain import Explanation, explain_with
 from pdl_ros.evaluation.metrics import PanopticEvaluator, Scores, means
 from pdl_ros.evaluation.run import score_all
 from pdl_ros.evaluation.sets.classes import set_classes
 from pdl_ros.evaluation.sets.predicted import SetResults
-from pdl_ros.evaluation.sets.truth import EvenlySpread, SetTruth
+from pdl_ros.evaluation.sets.truth import SetTruth
 from pdl_ros.evaluation.truth_heads import TruthClasses
 from pdl_ros.labels import LabelSet
 from pdl_ros.pipeline import Segmenter
@@ -52,19 +52,12 @@ class SetScores:
     explanation: Explanation | None = None
 
 
-def open_sets(
-    file: Path, split: str, network: LabelSet, only: Sequence[str] = (), most: int = 0
-) -> list[JudgedSet]:
-    """Open a split of the sets of a mixture's file, to judge a network of that label set.
-
-    only: names of sets; () for all. most: images of each set, spread evenly over it; 0 for all.
-    """
-    of_network = read_network_classes(file, network)
-    return judged_sets(open_mixture(file, split, only), of_network, most)
-
-
 def judged_sets(mixture: Mixture, of_network: Groups, most: int = 0) -> list[JudgedSet]:
-    """Return the sets of a mixture; of_network: what each class of the network is in it."""
+    """Return the sets of a mixture to judge a network on.
+
+    of_network: what each class of the network is in the mixture (`read_network_classes`). most:
+    images of each set, spread evenly over it; 0 for all.
+    """
     judged = []
     for part in mixture.sets:
         classes = set_classes(mixture.label_set, mixture.groups, part.labelled, part.name)
@@ -108,14 +101,20 @@ def with_counted_things(scores: Scores, label_set: LabelSet) -> Scores:
     """
     classes = []
     for place, c in enumerate(scores.classes):
-        if c.tp + c.fn == 0 and sum(scores.confusion[place]):
+        if c.tp + c.fn == 0 and any(scores.confusion[place]):
             c = c._replace(pq=math.nan, sq=math.nan, rq=math.nan, iiou=math.nan)
         classes.append(c)
-    return replace(scores, classes=tuple(classes), **means(classes, label_set))
+    changed: dict[str, Any] = means(classes, label_set)
+    return replace(scores, classes=tuple(classes), **changed)
+
+
+def means_of(scores: Scores) -> dict[str, float]:
+    """Return the scores of a set that are compared with those of others, by name."""
+    return {name: getattr(scores, name) for name in MEANS}
 
 
 def summary(sets: Sequence[SetScores]) -> dict[str, float]:
-    """Return the mean over sets of each of `MEANS`; NaN where no set has it."""
+    """Return the mean over sets of each of `means_of`; NaN where no set has it."""
     return {name: mean(np.array([getattr(s.scores, name) for s in sets])) for name in MEANS}
 
 

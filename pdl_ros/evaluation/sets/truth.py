@@ -39,20 +39,3 @@ class SetTruth:
             is_crowd = segment.is_crowd or (kept in segments and segments[kept].is_crowd)
             segments[kept] = Segment(kept, class_id, is_crowd)
         return sample._replace(panoptic=panoptic, segments=tuple(segments.values()))
-
-
-class EvenlySpread:
-    """Some of the images of a data set, from its first to its last, in its order."""
-
-    def __init__(self, dataset: PanopticDataset, most: int) -> None:
-        count = len(dataset)
-        kept = min(most, count)
-        self._dataset = dataset
-        self._places = [i * (count - 1) // max(kept - 1, 1) for i in range(kept)]
-        self.label_set, self.groups = dataset.label_set, dataset.groups
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._dataset[self._places[index]]
