@@ -74,7 +74,11 @@ class Writer:
         self._folder, self._numbers = folder, dict[str, int]()
 
     def write(
-        self, split: str, image: Path, size: tuple[int, int], regions: list[tuple[str, int, np.ndarray]]
+        self,
+        split: str,
+        image: Path,
+        size: tuple[int, int],
+        regions: list[tuple[str, int, np.ndarray]],
     ) -> None:
         """Write a picture's labels: class name, number of the thing (0: a crowd, or stuff), mask;
         later ones in front."""
@@ -93,7 +97,11 @@ class Writer:
     def close(self) -> None:
         things = {'person', 'rider', 'car', 'large vehicle', 'two-wheeler'}
         classes = [
-            {'name': n, 'color': [40 * i % 256, 90 * i % 256, 200], 'thing': bool(things & set(n.split('|')))}
+            {
+                'name': n,
+                'color': [40 * i % 256, 90 * i % 256, 200],
+                'thing': bool(things & set(n.split('|'))),
+            }
             for i, n in enumerate(self._numbers)
         ]
         data = {'name': self._folder.name, 'label_divisor': DIVISOR, 'classes': classes}
@@ -143,7 +151,7 @@ def coco(raw: Path, out: Path) -> None:
                     continue
                 if name == 'person' and (mask & wheels).any():
                     street = 'person|rider'
-                thing = street in COCO.values() and street in _THINGS or street == 'person|rider'
+                thing = street in _THINGS or street == 'person|rider'
                 regions.append((street, 0 if s.is_crowd or not thing else number, mask))
             split = 'val' if int(image) % 10 == 0 else 'train'
             writer.write(split, source.image(i), size, regions)
@@ -221,7 +229,11 @@ def penn_fudan(raw: Path, out: Path) -> None:
 def _pairs(labels: Path, images: Path) -> Iterator[tuple[Path, Path]]:
     pictures = {p.stem: p for p in images.iterdir()}
     for file in sorted(labels.glob('*.png')):
-        for stem in (file.stem, file.stem.replace('_label', '_image'), file.stem.replace('_mask', '')):
+        for stem in (
+            file.stem,
+            file.stem.replace('_label', '_image'),
+            file.stem.replace('_mask', ''),
+        ):
             if stem in pictures:
                 yield file, pictures[stem]
                 break
@@ -234,7 +246,13 @@ def main() -> None:
     args = parser.parse_args()
     for make in (camvid, coco, lima, idd, penn_fudan):
         make(args.raw, args.out / make.__name__)
-        print(make.__name__, *(f'{s} {len(os.listdir(args.out / make.__name__ / "images" / s))}' for s in os.listdir(args.out / make.__name__ / 'images')))
+        print(
+            make.__name__,
+            *(
+                f'{s} {len(os.listdir(args.out / make.__name__ / "images" / s))}'
+                for s in os.listdir(args.out / make.__name__ / 'images')
+            ),
+        )
 
 
 if __name__ == '__main__':

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pdl_ros.bench.machine import describe, machine_facts, now
-from pdl_ros.datasets import PanopticDataset
+from pdl_ros.datasets import PanopticDataset, groups_of
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
 from pdl_ros.preprocessing import network_size
@@ -122,7 +122,7 @@ class _PlainLoop:
         self, variant: Variant, settings: TrainSettings, crops: Crops, device: torch.device
     ) -> None:
         self._variant, self._settings, self._device = variant, settings, device
-        self._groups = crops.dataset.groups
+        self._groups = groups_of(crops.dataset)
         self._network = PanopticDeepLab(variant).to(device).train()
         self._optimizer = torch.optim.Adam(self._network.parameters(), settings.optimizer.lr)
         self._batches = iter(DataLoader(crops, settings.batch_size))
@@ -162,7 +162,7 @@ def _crop_parts(
         crop = augment(sample, settings.augmentation, variant.mean, rng, size)
         times.append(time.perf_counter())
         make_targets(
-            crop.panoptic, crop.segments, dataset.label_set, settings.targets, dataset.groups
+            crop.panoptic, crop.segments, dataset.label_set, settings.targets, groups_of(dataset)
         )
         times.append(time.perf_counter())
         rows.append(np.diff(times))

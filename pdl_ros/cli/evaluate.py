@@ -116,9 +116,9 @@ def evaluate(
         require_writable_folder(out)
     require(not (write and is_mixture), '--write takes one data set; give its folder.')
     if is_mixture:
-        from pdl_ros.datasets.mixture import open_mixture
+        from pdl_ros.datasets.mixture import open_sets
 
-        mixture = open_mixture(Path(data), split, sets or [])
+        mixture = open_sets(Path(data), split, sets or [])
     else:
         require_dataset(data, split)
     segmenter = open_segmenter(weights, device, scales, flip, engine, precision)

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 from pdl_ros.runtime.files import write_json
 
 if TYPE_CHECKING:
-    from pdl_ros.datasets.mixture import Mixture
+    from pdl_ros.datasets.groups import Groups
+    from pdl_ros.datasets.mixture import MixedSet
+    from pdl_ros.labels import LabelSet
     from pdl_ros.pipeline import Segmenter
+
+    OpenSets = tuple[LabelSet, Groups, list[MixedSet]]
 
 
 def score_sets(
     segmenter: Segmenter,
     file: Path,
-    mixture: Mixture,
+    mixture: OpenSets,
     images: int,
     ap: str,
     explain: bool,
@@ -38,7 +42,7 @@ def score_sets(
 
     scored = []
     of_network = read_network_classes(file, segmenter.label_set)
-    for judged in judged_sets(mixture, of_network, images):
+    for judged in judged_sets(*mixture, of_network, images):
         one = (explain_set if explain else score_set)(segmenter, judged, ap)
         print_table(one.scores, one.name)
         if one.explanation is not None:

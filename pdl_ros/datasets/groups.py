@@ -18,14 +18,15 @@ JOIN = '|'
 
 
 def classes_named(text: str, label_set: LabelSet, where: str) -> tuple[int, ...]:
-    """Return the train ids, ascending, of a name or of names joined by bars; () for `void`.
+    """Return the train ids, ascending, of a name or of names joined by bars, in any case; () for
+    `void`.
 
     Raises PdlError, which begins with `where`, where the label set lacks one.
     """
     if text == 'void':
         return ()
-    ids = {c.name: i for i, c in enumerate(label_set.classes)}
-    names = [name.strip() for name in text.split(JOIN)]
+    ids = {c.name.casefold(): i for i, c in enumerate(label_set.classes)}
+    names = [name.strip().casefold() for name in text.split(JOIN)]
     for name in names:
         if name not in ids:
             near = difflib.get_close_matches(name, ids, 1)

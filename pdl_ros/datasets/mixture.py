@@ -16,6 +16,7 @@ from pdl_ros.datasets.record import PanopticDataset, Sample
 from pdl_ros.datasets.source import Source, require_files
 from pdl_ros.errors import PdlError, printable, require
 from pdl_ros.labels import LabelSet
+from pdl_ros.labels.label_set import SEMANTIC_VOID
 from pdl_ros.labels.sources import Key, Target
 
 _KEYS = ('folder', 'split', 'weight', 'classes', 'crowds', 'unlabelled', 'semantic')
@@ -45,13 +46,13 @@ class SetRules:
 
 class MixedSet(NamedTuple):
     """A data set of a mixture, in the classes and groups of the mixture. labelled: all that its
-    labels may say, train ids, and groups as in segments.
+    labels may say, train ids, and groups as in segments; None where nobody knows.
     """
 
     name: str
     weight: float
     dataset: PanopticDataset
-    labelled: frozenset[int]
+    labelled: frozenset[int] | None = None
 
 
 class Mixture:
@@ -82,7 +83,15 @@ class Mixture:
 
 
 def open_mixture(file: Path, split: str, only: Sequence[str] = ()) -> Mixture:
-    """Open a split of the sets that a YAML file lists, those of the names `only` where given.
+    """Open a split of the sets that a YAML file lists, to draw pictures from; as `open_sets`."""
+    return Mixture(*open_sets(file, split, only))
+
+
+def open_sets(
+    file: Path, split: str, only: Sequence[str] = ()
+) -> tuple[LabelSet, Groups, list[MixedSet]]:
+    """Open a split of the sets that a YAML file lists, those of the names `only` where given;
+    return the label set, the groups and the sets.
 
     A set without such a split is left out. Raises PdlError for what is no mixture, for data that
     are not there, and for classes that have no place.
@@ -97,11 +106,15 @@ def open_mixture(file: Path, split: str, only: Sequence[str] = ()) -> Mixture:
     tables = {name: _Table(source, rules[name], label_set, name) for name, source in found.items()}
     every = {classes for table in tables.values() for classes in table.used if len(classes) > 1}
     groups = tuple(sorted(every))
+    require(
+        label_set.num_classes + len(groups) <= SEMANTIC_VOID,
+        f'{file} joins classes in {len(groups)} ways; {SEMANTIC_VOID} with the classes fit.',
+    )
     sets = []
     for name, table in tables.items():
         dataset = MappedDataset(found[name], label_set, table.class_map(groups))
         sets.append(MixedSet(name, rules[name].weight, dataset, dataset.labelled))
-    return Mixture(label_set, groups, sets)
+    return label_set, groups, sets
 
 
 def read_mixture(file: Path) -> tuple[LabelSet, dict[str, SetRules]]:

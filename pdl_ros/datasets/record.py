@@ -16,7 +16,7 @@ _COUNTABLE = 1 << 20
 
 class Segment(NamedTuple):
     """One segment of a panoptic map: its value in the map, its train id (or group, see
-    `PanopticDataset`), and whether it is a crowd region.
+    `groups_of`), and whether it is a crowd region.
     """
 
     id: int
@@ -38,18 +38,23 @@ class Sample(NamedTuple):
 
 
 class PanopticDataset(Protocol):
-    """A sequence of samples with a label set.
-
-    groups: classes that its labels do not tell apart, as train ids; a segment whose class_id is the
-    number of classes plus g is of group g. () where each label names one class.
-    """
+    """A sequence of samples with a label set, and with `groups` where it has such (`groups_of`)."""
 
     label_set: LabelSet
-    groups: Groups
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+def groups_of(dataset: PanopticDataset) -> Groups:
+    """Return the classes that the labels of a data set do not tell apart, as train ids.
+
+    A segment whose class_id is the number of classes plus g is of group g. () for a data set that
+    has no `groups`, as each of its labels names one class.
+    """
+    groups: Groups = getattr(dataset, 'groups', ())
+    return groups
 
 
 def segments_of(panoptic: np.ndarray, label_set: LabelSet) -> tuple[Segment, ...]:

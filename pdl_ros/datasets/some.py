@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pdl_ros.datasets.record import PanopticDataset, Sample
+from pdl_ros.datasets.record import PanopticDataset, Sample, groups_of
 
 
 class EvenlySpread:
@@ -11,7 +11,7 @@ class EvenlySpread:
     def __init__(self, dataset: PanopticDataset, most: int) -> None:
         count = len(dataset)
         kept = min(most, count)
-        self._dataset, self.label_set, self.groups = dataset, dataset.label_set, dataset.groups
+        self._dataset, self.label_set, self.groups = dataset, dataset.label_set, groups_of(dataset)
         self._places = [i * (count - 1) // max(kept - 1, 1) for i in range(kept)]
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pdl_ros.datasets import PanopticDataset, Sample
+from pdl_ros.datasets import PanopticDataset, Sample, groups_of
 from pdl_ros.evaluation.arithmetic import mean, none_for_nan
 from pdl_ros.evaluation.causes import CAUSES, SIZES, Fate, fates
 from pdl_ros.evaluation.metrics import ImageCounts, PanopticEvaluator, Scores
@@ -96,7 +96,7 @@ def explain(
     some heads.
     """
     require_same_labels(segmenter, dataset)
-    classes = TruthClasses.same(segmenter.label_set, dataset.groups)
+    classes = TruthClasses.same(segmenter.label_set, groups_of(dataset))
     evaluator = PanopticEvaluator(classes.label_set, ap_rule, classes.groups)
     return explain_with(evaluator, segmenter, dataset, classes, lambda result: result, quiet)
 

@@ -102,9 +102,9 @@ class PanopticEvaluator:
     Evaluators of several processes can be pickled and merged; in whatever order, the scores are the
     same to the last digit.
 
-    groups: as in `PanopticDataset`. A pixel of a group is void for the classes in it, and wrong for
-    any other. spares_void: also AP by COCO's rules, which know no void, spares what is predicted
-    there, as if it were a crowd.
+    groups: as `groups_of` returns them. A pixel of a group is void for the classes in it, and wrong
+    for any other. spares_void: also AP by COCO's rules, which know no void, spares what is
+    predicted there, as if it were a crowd.
     """
 
     def __init__(

@@ -72,9 +72,9 @@ def overlaps(
 ) -> Overlaps:
     """Join the labels of an image with a predicted (H, W) map of integers.
 
-    The class of a predicted value is ``value // divisor``. groups: as in `PanopticDataset`. Raises
-    PdlError, which names the image, for maps of another size, of anything but whole numbers, and
-    for unknown classes.
+    The class of a predicted value is ``value // divisor``. groups: as `groups_of` returns them.
+    Raises PdlError, which names the image, for maps of another size, of anything but whole numbers,
+    and for unknown classes.
     """
     truth = _whole_numbers(sample.panoptic, f'The label map of {sample.name}')
     predicted = as_map(prediction, sample)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from pdl_ros.datasets import PanopticDataset, Sample
+from pdl_ros.datasets import PanopticDataset, Sample, groups_of
 from pdl_ros.errors import PdlError
 from pdl_ros.evaluation.metrics import ImageCounts, PanopticEvaluator, Scores
 from pdl_ros.evaluation.stream import stream
@@ -36,7 +36,7 @@ def evaluate(
     `PanopticEvaluator`.
     """
     require_same_labels(segmenter, dataset)
-    evaluator = PanopticEvaluator(segmenter.label_set, ap_rule, dataset.groups)
+    evaluator = PanopticEvaluator(segmenter.label_set, ap_rule, groups_of(dataset))
     return score_all(evaluator, dataset, lambda s: segmenter(s.image), quiet, writer)
 
 

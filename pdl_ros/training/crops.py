@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pdl_ros.datasets import PanopticDataset, Sample
+from pdl_ros.datasets import PanopticDataset, Sample, groups_of
 from pdl_ros.datasets.groups import are_things
 from pdl_ros.network.variants import Variant
 from pdl_ros.preprocessing import network_size
@@ -41,7 +41,7 @@ class Crops(Dataset[dict[str, Tensor]]):
         self.start, self.rank = start, rank
         self.share = settings.batch_size // world
         self.count = (end - start) * self.share
-        self._things = are_things(dataset.label_set, dataset.groups)
+        self._things = are_things(dataset.label_set, groups_of(dataset))
 
     def __len__(self) -> int:
         return self.count
@@ -61,7 +61,7 @@ class Crops(Dataset[dict[str, Tensor]]):
             sample.segments,
             self.dataset.label_set,
             self.settings.targets,
-            self.dataset.groups,
+            groups_of(self.dataset),
         )
         mean, std = (np.array(v, np.float32) for v in (self.variant.mean, self.variant.std))
         image = (sample.image.astype(np.float32) - mean) / std

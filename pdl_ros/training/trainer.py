@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdl_ros.datasets import PanopticDataset
+from pdl_ros.datasets import PanopticDataset, groups_of
 from pdl_ros.errors import PdlError
 from pdl_ros.network import checkpoints
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
@@ -84,7 +84,7 @@ class Trainer:
         network = PanopticDeepLab(variant)
         if saved is None:
             begin(network, variant, backbone_weights, start)
-        self.learner = Learner(self.fabric, network, variant, settings, dataset.groups)
+        self.learner = Learner(self.fabric, network, variant, settings, groups_of(dataset))
         self.step = 0
         if saved is not None:
             self.step = saved['step']

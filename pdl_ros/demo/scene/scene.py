@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from pdl_ros.datasets.groups import Groups
 from pdl_ros.datasets.record import Sample, Segment
 from pdl_ros.demo.scene.background import develop, draw_background, film
 from pdl_ros.demo.scene.drawing import paint_sprite, visible
@@ -53,8 +52,6 @@ class SceneDataset:
 
     A sample is drawn when it is first asked for and kept.
     """
-
-    groups: Groups = ()
 
     def __init__(self, count: int, height: int, width: int, first_seed: int = 0) -> None:
         self.label_set = LabelSet.load('scene')

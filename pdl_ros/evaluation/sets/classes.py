@@ -22,8 +22,8 @@ class SetClasses:
 
     label_set: the classes that are scored, each one of the mixture's or several joined; in the
     order of the first. members: the train ids of the mixture that each is made of. groups: what
-    labels leave open among them, as in `PanopticDataset`; () for labels of which no such class is
-    one. targets: what a label of the mixture, a train id or a group, becomes.
+    labels leave open among them, as `groups_of` returns it; () for a label that can be none of
+    them. targets: what a label of the mixture, a train id or a group, becomes.
     """
 
     label_set: LabelSet

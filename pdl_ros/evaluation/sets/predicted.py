@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pdl_ros.datasets import PanopticDataset
+from pdl_ros.datasets import PanopticDataset, groups_of
 from pdl_ros.datasets.groups import Groups
 from pdl_ros.errors import require
 from pdl_ros.evaluation.sets.classes import NOTHING, SetClasses
@@ -34,7 +34,7 @@ class SetResults:
         classes of the network are right.
         """
         single = [(place,) for place in range(truth.label_set.num_classes)]
-        return np.stack([np.isin(self.places, group) for group in (*single, *truth.groups)])
+        return np.stack([np.isin(self.places, group) for group in (*single, *groups_of(truth))])
 
     def __call__(self, result: PanopticResult) -> PanopticResult:
         """Return a result on the host in the classes of the set; segments in the order in which

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pdl_ros.datasets import PanopticDataset
+from pdl_ros.datasets import PanopticDataset, groups_of
 from pdl_ros.datasets.groups import Groups
-from pdl_ros.datasets.mixture import Mixture
+from pdl_ros.datasets.mixture import MixedSet
 from pdl_ros.datasets.some import EvenlySpread
 from pdl_ros.evaluation.arithmetic import mean, none_for_nan
 from pdl_ros.evaluation.explain import Explanation, explain_with
@@ -40,7 +40,7 @@ class JudgedSet:
     def evaluator(self, ap_rule: str) -> PanopticEvaluator:
         """Return an empty evaluator for the set."""
         truth = self.truth
-        return PanopticEvaluator(truth.label_set, ap_rule, truth.groups, spares_void=True)
+        return PanopticEvaluator(truth.label_set, ap_rule, groups_of(truth), spares_void=True)
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,23 @@ class SetScores:
     explanation: Explanation | None = None
 
 
-def judged_sets(mixture: Mixture, of_network: Groups, most: int = 0) -> list[JudgedSet]:
-    """Return the sets of a mixture to judge a network on.
+def judged_sets(
+    label_set: LabelSet,
+    groups: Groups,
+    sets: Sequence[MixedSet],
+    of_network: Groups,
+    most: int = 0,
+) -> list[JudgedSet]:
+    """Return sets of a mixture, of that label set and those groups, to judge a network on.
 
     of_network: what each class of the network is in the mixture (`read_network_classes`). most:
     images of each set, spread evenly over it; 0 for all.
     """
     judged = []
-    for part in mixture.sets:
-        classes = set_classes(mixture.label_set, mixture.groups, part.labelled, part.name)
+    every = range(label_set.num_classes + len(groups))
+    for part in sets:
+        labelled = every if part.labelled is None else part.labelled
+        classes = set_classes(label_set, groups, labelled, part.name)
         truth = SetTruth(part.dataset, classes)
         images = EvenlySpread(truth, most) if most else truth
         judged.append(JudgedSet(part.name, images, SetResults(of_network, classes)))
@@ -85,7 +93,7 @@ def explain_set(
 ) -> SetScores:
     """Do what `score_set` does, and say why the scores are what they are."""
     truth = judged.truth
-    classes = TruthClasses(truth.label_set, truth.groups, judged.results.right(truth))
+    classes = TruthClasses(truth.label_set, groups_of(truth), judged.results.right(truth))
     scores, told = explain_with(
         judged.evaluator(ap_rule), segmenter, truth, classes, judged.results, quiet
     )

@@ -1,0 +1,153 @@
+"""Several data sets as one: how often each is drawn, what its classes become, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pdl_ros.datasets.mixture import MixedSet, Mixture, open_mixture
+from pdl_ros.errors import PdlError
+from pdl_ros.labels import LabelSet
+from test.unit.drawn import Drawn
+
+STREET = LabelSet.load('street')
+NAMES = [c.name for c in STREET.classes]
+
+
+def _data_set(
+    folder: Path, classes: dict[str, bool], values: np.ndarray, names: str = 'ab'
+) -> None:
+    for name in names:
+        for kind in ('images', 'panoptic'):
+            (folder / kind / 'train').mkdir(parents=True, exist_ok=True)
+        image = np.full((*values.shape, 3), 90, np.uint8)
+        cv2.imwrite(str(folder / 'images' / 'train' / f'{name}.png'), image)
+        cv2.imwrite(str(folder / 'panoptic' / 'train' / f'{name}.png'), values.astype(np.uint16))
+    rows = [{'name': n, 'color': [i, i, i], 'thing': t} for i, (n, t) in enumerate(classes.items())]
+    (folder / 'labels.yaml').write_text(yaml.safe_dump({'name': folder.name, 'classes': rows}))
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    """Two sets: towns, whose trams and cars are one class, and fields, where only cars were
+    labelled.
+    """
+    values = np.zeros((16, 24), np.int32)
+    values[4:8, 4:8], values[10:14, 4:8], values[:, 20:] = 1001, 1000, 65535
+    _data_set(tmp_path / 'town', {'street': False, 'vehicle': True}, values)
+    values = np.full((16, 24), 65535)
+    values[4:8, 4:8] = 1
+    _data_set(tmp_path / 'field', {'car': True}, values, 'abcd')
+    made = tmp_path / 'mixture.yaml'
+    _write(made)
+    return made
+
+
+def _write(made: Path, **changes: object) -> None:
+    classes = {'street': 'road', 'vehicle': 'car|large vehicle'}
+    town = {'folder': 'town', 'weight': 1, 'classes': classes}
+    field = {'folder': 'field', 'weight': 3}
+    data = {'labels': 'street', 'sets': {'town': {**town, **changes}, 'field': field}}
+    made.write_text(yaml.safe_dump(data, sort_keys=False))
+
+
+def test_each_set_says_what_it_knows_in_the_classes_that_are_trained(file):
+    mixture = open_mixture(file, 'train')
+    vehicle = (NAMES.index('car'), NAMES.index('large vehicle'))
+    assert mixture.groups == (vehicle,)
+    town, field = (s.dataset[0] for s in mixture.sets)
+    group = STREET.num_classes
+    assert [(s.class_id, s.is_crowd) for s in town.segments] == [
+        (NAMES.index('road'), False), (group, True), (group, False),
+    ]  # fmt: skip
+    assert [(s.class_id, s.is_crowd) for s in field.segments] == [(vehicle[0], False)]
+
+
+def test_instances_that_nobody_told_apart_are_crowds(file):
+    _write(file, crowds=['vehicle'])
+    town = open_mixture(file, 'train').sets[0].dataset[0]
+    assert [s.is_crowd for s in town.segments] == [False, True, True]
+
+
+def test_a_set_may_lack_a_split_but_not_all_sets(file):
+    _write(file, split='val')
+    assert [s.name for s in open_mixture(file, 'train').sets] == ['field']
+    with pytest.raises(PdlError, match=r"None of the sets of .* has a split 'test'"):
+        open_mixture(file, 'test')
+
+
+class _Numbers(Drawn):
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int):
+        return id(self), index
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.floats(0.2, 5)), min_size=1, max_size=4))
+def test_an_epoch_has_every_picture_and_each_set_by_its_weight(sizes):
+    data = [_Numbers(count) for count, _ in sizes]
+    sets = [MixedSet(str(i), w, d) for i, ((_, w), d) in enumerate(zip(sizes, data, strict=True))]
+    mixture = Mixture(data[0].label_set, (), sets)
+    drawn = [mixture[i] for i in range(len(mixture))]
+    total = sum(w for _, w in sizes)
+    for (count, weight), dataset in zip(sizes, data, strict=True):
+        own = [i for key, i in drawn if key == id(dataset)]
+        assert set(own) == set(range(count))
+        assert abs(len(own) - weight / total * len(drawn)) <= len(sizes)
+        often = np.bincount(own)
+        assert often.max() - often.min() <= 1
+
+
+def test_a_set_of_weight_0_is_there_to_be_scored_but_never_drawn(file):
+    _write(file, weight=0)
+    mixture = open_mixture(file, 'train')
+    assert len(mixture) == 4 and len(mixture.sets) == 2
+
+
+@pytest.mark.parametrize(
+    ('changes', 'sentence'),
+    [
+        ({'classes': {'street': 'rode'}}, r"class 'street' becomes 'rode', .*is it 'road'\?"),
+        ({'classes': {'strete': 'road'}}, "names class 'strete', which .* lacks; it has street"),
+        ({'classes': {'street': 'road'}}, "class 'vehicle' becomes 'vehicle', which .* lacks"),
+        ({'classes': ['street']}, 'has a wrong value'),
+        ({'crowds': ['tram']}, "names class 'tram', which .* lacks"),
+        ({'folder': 'nowhere'}, "set 'town': No folder .*nowhere"),
+        ({'wieght': 2}, "has the key 'wieght'; it can have folder, split, weight"),
+        ({'weight': -1}, 'weight is -1.0; it must not be negative'),
+        ({'weight': 'much'}, 'has a wrong value'),
+        ({'weight': 9e5}, 'an epoch would be over a million pictures'),
+        ({'unlabelled': 'nothing'}, "class 'unlabelled' becomes 'nothing'"),
+    ],
+)
+def test_a_mistake_in_a_mixture_is_one_sentence(file, changes, sentence):
+    _write(file, **changes)
+    with pytest.raises(PdlError, match=sentence):
+        open_mixture(file, 'train')
+
+
+@pytest.mark.parametrize(
+    'text', ['', '[1, 2]', 'labels: street', 'sets: {}', '{', '\0', '!!python/x y']
+)
+def test_what_is_no_mixture_is_refused_in_one_sentence(tmp_path, text):
+    file = tmp_path / 'mixture.yaml'
+    file.write_text(text)
+    with pytest.raises(PdlError, match=r'mixture.yaml is (no mixture|not valid YAML)'):
+        open_mixture(file, 'train')
+
+
+def test_a_set_is_chosen_by_its_name(file):
+    assert [s.name for s in open_mixture(file, 'train', ['field']).sets] == ['field']
+    with pytest.raises(PdlError, match="has no set 'fiedl'; it has town, field"):
+        open_mixture(file, 'train', ['fiedl'])
