@@ -138,6 +138,22 @@ def contact_sheet(
     return sheet
 
 
+def with_legend(sheet: np.ndarray, label_set: LabelSet, columns: int = 6) -> np.ndarray:
+    """Return a sheet with the legend of a label set under it."""
+    below, width = legend(label_set, columns), sheet.shape[1]
+    if below.shape[1] > width:
+        below = to_width(below, width)
+    white = np.full((len(below), width - below.shape[1], 3), 255, np.uint8)
+    return np.vstack([sheet, np.hstack([below, white])])
+
+
+def with_caption(image: np.ndarray, text: str, height: int = 22) -> np.ndarray:
+    """Return an image with a line of text under it, on white."""
+    line = np.full((height, image.shape[1], 3), 255, np.uint8)
+    _write(line, text, (2, 0), (image.shape[1] - 4, height), (20, 20, 20))
+    return np.vstack([image, line])
+
+
 def to_width(image: np.ndarray, width: int) -> np.ndarray:
     """Return an image at a width, in its proportions."""
     height = max(round(image.shape[0] * width / image.shape[1]), 1)

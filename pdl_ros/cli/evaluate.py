@@ -71,6 +71,10 @@ Sets = Annotated[
     list[str] | None,
     typer.Option('--set', help='Of a mixture, only this set; may be repeated.'),
 ]
+Sheet = Annotated[
+    Path | None,
+    typer.Option(help='Write a page of pictures of each set of a mixture into this folder.'),
+]
 Images = Annotated[
     int, typer.Option(min=0, help='Score so many images only, spread over the split; 0: all.')
 ]
@@ -93,6 +97,7 @@ def evaluate(
     labels: Labels = None,
     sets: Sets = None,
     images: Images = 0,
+    sheet: Sheet = None,
     json_file: JsonFile = None,
 ) -> None:
     """Score a checkpoint on labelled images: PQ, mask AP, mIoU and iIoU, in all and by class; on a
@@ -100,7 +105,10 @@ def evaluate(
     every machine.
     """
     is_mixture = data.endswith(MIXTURE)
-    require(is_mixture or not sets, '--set names a set of a mixture, whose file --data gives.')
+    require(
+        is_mixture or not (sets or sheet),
+        '--set and --sheet are about the sets of a mixture, whose file --data gives.',
+    )
     if predictions is not None:
         require(
             labels is not None and not (explain or write or is_mixture or images),
@@ -112,8 +120,9 @@ def evaluate(
     require(labels is None, '--labels is for --predictions; weights bring their own.')
     require((write is None) == (out is None), 'Give --write and --out together, or neither.')
     require(not (explain and write), 'Give --explain or --write; one run does one of them.')
-    if out is not None:
-        require_writable_folder(out)
+    for folder in (out, sheet):
+        if folder is not None:
+            require_writable_folder(folder)
     require(not (write and is_mixture), '--write takes one data set; give its folder.')
     if is_mixture:
         from pdl_ros.datasets.mixture import open_sets
@@ -130,7 +139,7 @@ def evaluate(
         'engine': f'{segmenter.engine.name} {segmenter.engine.precision}',
     }
     if is_mixture:
-        score_sets(segmenter, Path(data), mixture, images, ap, explain, json_file, about)
+        score_sets(segmenter, Path(data), mixture, images, ap, explain, sheet, json_file, about)
         return
     dataset = open_dataset(data, split, segmenter.label_set)
     if images:

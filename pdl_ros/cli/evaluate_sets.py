@@ -23,11 +23,12 @@ def score_sets(
     images: int,
     ap: str,
     explain: bool,
+    sheet: Path | None,
     json_file: Path | None,
     about: dict[str, Any],
 ) -> None:
     """Score a network on each set of a mixture out of a file, print its table and then the means of
-    all, and keep them in another file.
+    all, and keep them in another file; draw pictures of each in the folder `sheet`.
     """
     from pdl_ros.datasets.mixture import read_network_classes
     from pdl_ros.evaluation.report import print_explanation, print_means, print_table
@@ -39,6 +40,7 @@ def score_sets(
         summary,
         to_dict,
     )
+    from pdl_ros.evaluation.sets.sheet import write_sheet
 
     scored = []
     of_network = read_network_classes(file, segmenter.label_set)
@@ -47,6 +49,8 @@ def score_sets(
         print_table(one.scores, one.name)
         if one.explanation is not None:
             print_explanation(one.explanation)
+        if sheet is not None:
+            print(f'Pictures: {write_sheet(segmenter, judged, mixture[0], of_network, sheet)}')
         scored.append(one)
     rows = {one.name: means_of(one.scores) for one in scored}
     print_means(

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import yaml
+
+from pdl_ros.datasets.mixture import open_sets, read_network_classes
+from pdl_ros.evaluation.sets.run import judged_sets, score_set
+from pdl_ros.evaluation.sets.sheet import things_in_words
+from pdl_ros.pipeline import Segmenter
 
 from .street_files import write_streets
 from .test_evaluate_command import run
@@ -100,6 +108,45 @@ def test_some_images_are_scored_where_all_would_take_long(streets, tmp_path, mon
     assert scores_of(monkeypatch, tmp_path / 'one.json', *folder)['images'] == 1
 
 
+def test_pictures_of_each_set_are_written_with_what_was_found(
+    streets, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / 'sheets'
+    file = changed(streets, tmp_path)
+    data = yaml.safe_load(file.read_text())
+    data['sets']['../out of it'] = data['sets'].pop('people')
+    file.write_text(yaml.safe_dump(data, sort_keys=False))
+    assert run(monkeypatch, '--data', file, *USED, '--ap', 'none', '--sheet', out) == 0
+    assert sorted(p.name for p in tmp_path.glob('**/*.jpg')) == ['___out_of_it.jpg', 'whole.jpg']
+    assert str(out / 'whole.jpg') in capsys.readouterr().out.replace('\n', '')
+    sheet = cv2.imread(str(out / 'whole.jpg'))
+    assert sheet.shape[1] == 3 * 480 + 4 * 6
+    image, labels, prediction = (
+        sheet[36:336, 6 + 486 * i :][:, :480].astype(int) for i in range(3)
+    )
+    same = np.abs(image - labels).max(2) < 30
+    assert 0.05 < same.mean() < 0.6, 'sky is void in these labels, and all else is painted'
+    assert (np.abs(labels - prediction).max(2) < 60).mean() > 0.5
+
+
+def test_the_words_under_a_picture_count_what_the_scores_count(streets):
+    segmenter = Segmenter.load('scene_tiny', 'cpu')
+    file = streets / 'street.yaml'
+    of_network = read_network_classes(file, segmenter.label_set)
+    whole, _ = judged_sets(*open_sets(file, 'val'), of_network)
+    scores, counted = score_set(segmenter, whole, 'none', quiet=True).scores, Counter()
+    for i in range(2):
+        sample = whole.truth[i]
+        there, found = things_in_words(whole, sample, whole.results(segmenter(sample.image)))
+        for number, name in re.findall(r'(\d+) (\w+)', there):
+            counted['there', name] += int(number)
+        for number, name in re.findall(r'(\d+) of \d+ (\w+)', found):
+            counted['found', name] += int(number)
+    for c in scores.classes[2:]:
+        assert counted['there', c.name] == c.tp + c.fn > 0
+        assert counted['found', c.name] == c.tp
+
+
 def changed(streets: Path, tmp_path: Path, **changes: object) -> Path:
     data = yaml.safe_load((streets / 'street.yaml').read_text())
     data.update(changes)
@@ -148,4 +195,4 @@ def test_a_users_mistake_is_one_sentence(arguments, says, streets, tmp_path, mon
 
 def test_a_set_is_named_of_a_mixture_only(streets, monkeypatch, capsys):
     assert run(monkeypatch, '--data', streets / 'drawn', '--set', 'drawn') == 2
-    assert '--set names a set of a mixture' in capsys.readouterr().err
+    assert '--set and --sheet are about the sets of a mixture' in capsys.readouterr().err
