@@ -7,6 +7,7 @@ time depends on the number of pixels only.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -148,10 +149,13 @@ def with_legend(sheet: np.ndarray, label_set: LabelSet, columns: int = 6) -> np.
 
 
 def with_caption(image: np.ndarray, text: str, height: int = 22) -> np.ndarray:
-    """Return an image with a line of text under it, on white."""
-    line = np.full((height, image.shape[1], 3), 255, np.uint8)
-    _write(line, text, (2, 0), (image.shape[1] - 4, height), (20, 20, 20))
-    return np.vstack([image, line])
+    """Return an image with text under it, on white; height: of a line."""
+    width = image.shape[1]
+    lines = textwrap.wrap(text, max(2 * width // height, 1))
+    below = np.full((height * len(lines), width, 3), 255, np.uint8)
+    for place, line in enumerate(lines):
+        _write(below, line, (2, place * height), (width - 4, height), (20, 20, 20))
+    return np.vstack([image, below])
 
 
 def to_width(image: np.ndarray, width: int) -> np.ndarray:

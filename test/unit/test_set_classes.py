@@ -110,7 +110,7 @@ def parts_by_hand(count: int, named: list[frozenset[int]]) -> set[frozenset[int]
     return {p for p in parts if any(c <= p for c in named)}
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(st.sets(st.frozensets(st.integers(0, 5), min_size=1, max_size=5), min_size=1, max_size=6))
 def test_every_label_is_one_scored_class_or_leaves_several_open(named):
     label_set = LabelSet('six', STREET.classes[:6])

@@ -281,7 +281,7 @@ def scores_by_hand(parts, may_be, sample, prediction, semantic):
     return rows
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(judged_images())
 def test_scores_of_partial_labels_are_those_of_the_plain_definition(drawn):
     named, groups, labels, sample, prediction, semantic = drawn
