@@ -66,8 +66,7 @@ class ContactSheet:
         )
         rows = [self._rows[i] for i in picks]
         sheet = visualization.contact_sheet(rows, TITLES, caption=caption)
-        legend = visualization.legend(self._label_set, columns=6)
-        sheet = np.vstack([sheet, _pad_to_width(legend, sheet.shape[1])])
+        sheet = visualization.with_legend(sheet, self._label_set)
         path = self.folder / 'contact_sheet.png'
         if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
             raise PdlError(f'{path} cannot be written; is the disk full or the folder read-only?')
@@ -96,13 +95,4 @@ def _shrink(image: np.ndarray) -> np.ndarray:
         return image
     return cv2.resize(
         image, (_PANEL_WIDTH, round(height * _PANEL_WIDTH / width)), interpolation=cv2.INTER_AREA
-    )
-
-
-def _pad_to_width(image: np.ndarray, width: int) -> np.ndarray:
-    if image.shape[1] > width:
-        return cv2.resize(image, (width, round(image.shape[0] * width / image.shape[1])))
-    white = (255, 255, 255)
-    return cv2.copyMakeBorder(
-        image, 0, 0, 0, width - image.shape[1], cv2.BORDER_CONSTANT, value=white
     )
