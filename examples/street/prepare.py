@@ -202,7 +202,7 @@ def _drawer(shape: dict):
 
 
 def idd(raw: Path, out: Path) -> None:
-    """Seven coarse classes, no instances; every second picture, for the time that a teacher takes."""
+    """Seven coarse classes, no instances; every second picture, as a teacher takes its time."""
     writer = Writer(out)
     folder = raw / 'street' / 'idd_lite'
     for split in ('train', 'val'):
