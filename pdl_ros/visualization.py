@@ -7,6 +7,7 @@ time depends on the number of pixels only.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -136,6 +137,25 @@ def contact_sheet(
         room = (sheet.shape[1] - 2 * gap, title_height - gap)
         _write(sheet, caption, (gap, high - title_height), room, (20, 20, 20))
     return sheet
+
+
+def with_legend(sheet: np.ndarray, label_set: LabelSet, columns: int = 6) -> np.ndarray:
+    """Return a sheet with the legend of a label set under it."""
+    below, width = legend(label_set, columns), sheet.shape[1]
+    if below.shape[1] > width:
+        below = to_width(below, width)
+    white = np.full((len(below), width - below.shape[1], 3), 255, np.uint8)
+    return np.vstack([sheet, np.hstack([below, white])])
+
+
+def with_caption(image: np.ndarray, text: str, height: int = 22) -> np.ndarray:
+    """Return an image with text under it, on white; height: of a line."""
+    width = image.shape[1]
+    lines = textwrap.wrap(text, max(2 * width // height, 1))
+    below = np.full((height * len(lines), width, 3), 255, np.uint8)
+    for place, line in enumerate(lines):
+        _write(below, line, (2, place * height), (width - 4, height), (20, 20, 20))
+    return np.vstack([image, below])
 
 
 def to_width(image: np.ndarray, width: int) -> np.ndarray:

@@ -26,7 +26,7 @@ from pdl_ros.datasets.polygons import Instance, paint, polygon_mask
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 
 DIVISOR = 1000
-STREET = {'car', 'bus', 'truck', 'train', 'motorcycle', 'bicycle', 'person', 'traffic light'}
+STREET = {'car', 'bus', 'truck', 'train', 'motorcycle', 'bicycle', 'traffic light', 'stop sign'}
 SOME_STUFF = 'road|sidewalk|building|fence|pole|traffic sign|vegetation|sky'
 COCO = {
     'person': 'person',
@@ -121,7 +121,8 @@ def camvid(raw: Path, out: Path) -> None:
 
 def coco(raw: Path, out: Path) -> None:
     """Pictures with people or vehicles; stuff where COCO's panoptic labels are at hand. Every tenth
-    id is kept for validation."""
+    id is kept for validation, and is used there if it is of a street.
+    """
     writer, done = Writer(out), set[str]()
     sources = [
         *(open_source(raw / 'coco128_panoptic', split) for split in ('train2017', 'val2017')),
@@ -134,7 +135,9 @@ def coco(raw: Path, out: Path) -> None:
             if image in done:
                 continue
             picture, labels = read_pair(source, i)
-            if not STREET & {names[s.class_id] for s in labels.segments}:
+            shown = {names[s.class_id] for s in labels.segments}
+            kept = int(image) % 10 == 0
+            if not shown & (STREET if kept else {*STREET, 'person'}):
                 continue
             done.add(image)
             size = picture.shape[:2]
@@ -153,8 +156,7 @@ def coco(raw: Path, out: Path) -> None:
                     street = 'person|rider'
                 thing = street in _THINGS or street == 'person|rider'
                 regions.append((street, 0 if s.is_crowd or not thing else number, mask))
-            split = 'val' if int(image) % 10 == 0 else 'train'
-            writer.write(split, source.image(i), size, regions)
+            writer.write('val' if kept else 'train', source.image(i), size, regions)
     writer.close()
 
 
@@ -202,7 +204,7 @@ def _drawer(shape: dict):
 
 
 def idd(raw: Path, out: Path) -> None:
-    """Seven coarse classes, no instances; every second picture, for the time that a teacher takes."""
+    """Seven coarse classes, no instances; every second picture, as a teacher takes its time."""
     writer = Writer(out)
     folder = raw / 'street' / 'idd_lite'
     for split in ('train', 'val'):

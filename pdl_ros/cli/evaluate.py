@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pdl_ros.cli.evaluate_sets import score_sets
 from pdl_ros.cli.options import (
     DEFAULT_VARIANT,
+    MIXTURE,
     Data,
     Device,
     EngineName,
@@ -65,6 +67,17 @@ Files = Annotated[
 Labels = Annotated[
     str | None, typer.Option(help='The label set of --predictions: a name or a YAML file.')
 ]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option('--set', help='Of a mixture, only this set; may be repeated.'),
+]
+Sheet = Annotated[
+    Path | None,
+    typer.Option(help='Write a page of pictures of each set of a mixture into this folder.'),
+]
+Images = Annotated[
+    int, typer.Option(min=0, help='Score so many images only, spread over the split; 0: all.')
+]
 
 
 def evaluate(
@@ -82,26 +95,42 @@ def evaluate(
     out: Out = None,
     predictions: Files = None,
     labels: Labels = None,
+    sets: Sets = None,
+    images: Images = 0,
+    sheet: Sheet = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Score a checkpoint on labelled images: PQ, mask AP, mIoU and iIoU, in all and by class. By
-    default in plain fp32, which is the same on every machine.
+    """Score a checkpoint on labelled images: PQ, mask AP, mIoU and iIoU, in all and by class; on a
+    mixture of data sets (a YAML file), set by set. By default in plain fp32, which is the same on
+    every machine.
     """
+    is_mixture = data.endswith(MIXTURE)
+    require(
+        is_mixture or not (sets or sheet),
+        '--set and --sheet are about the sets of a mixture, whose file --data gives.',
+    )
     if predictions is not None:
         require(
-            labels is not None and not (explain or write),
-            '--predictions needs --labels, and is neither explained nor written again.',
+            labels is not None and not (explain or write or is_mixture or images),
+            '--predictions needs --labels and one data set, all of it, and is neither explained '
+            'nor written again.',
         )
         _predictions(predictions, data, split, LabelSet.load(str(labels)), ap, json_file)
         return
     require(labels is None, '--labels is for --predictions; weights bring their own.')
     require((write is None) == (out is None), 'Give --write and --out together, or neither.')
     require(not (explain and write), 'Give --explain or --write; one run does one of them.')
-    if out is not None:
-        require_writable_folder(out)
-    require_dataset(data, split)
+    for folder in (out, sheet):
+        if folder is not None:
+            require_writable_folder(folder)
+    require(not (write and is_mixture), '--write takes one data set; give its folder.')
+    if is_mixture:
+        from pdl_ros.datasets.mixture import open_sets
+
+        mixture = open_sets(Path(data), split, sets or [])
+    else:
+        require_dataset(data, split)
     segmenter = open_segmenter(weights, device, scales, flip, engine, precision)
-    dataset = open_dataset(data, split, segmenter.label_set)
     about = {
         'weights': weights,
         'split': split,
@@ -109,6 +138,14 @@ def evaluate(
         'flip': flip,
         'engine': f'{segmenter.engine.name} {segmenter.engine.precision}',
     }
+    if is_mixture:
+        score_sets(segmenter, Path(data), mixture, images, ap, explain, sheet, json_file, about)
+        return
+    dataset = open_dataset(data, split, segmenter.label_set)
+    if images:
+        from pdl_ros.datasets.some import EvenlySpread
+
+        dataset = EvenlySpread(dataset, images)
     if explain:
         _explain(segmenter, dataset, ap, json_file, about)
     else:

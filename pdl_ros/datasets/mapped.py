@@ -65,6 +65,13 @@ class MappedDataset:
         self.groups = self._map.groups
         self._is_thing = are_things(label_set, self.groups)
 
+    @property
+    def labelled(self) -> frozenset[int]:
+        """All that its labels may say: train ids, and groups as in segments."""
+        single = (self._map.unlabelled, *self._map.semantic.values())
+        named = (*(t.class_id for t in self._map.targets.values()), *single)
+        return frozenset(i for i in named if i is not None)
+
     def __len__(self) -> int:
         return len(self.source.names)
 

@@ -45,11 +45,14 @@ class SetRules:
 
 
 class MixedSet(NamedTuple):
-    """A data set of a mixture, in the classes and groups of the mixture."""
+    """A data set of a mixture, in the classes and groups of the mixture. labelled: all that its
+    labels may say, train ids, and groups as in segments; None where nobody knows.
+    """
 
     name: str
     weight: float
     dataset: PanopticDataset
+    labelled: frozenset[int] | None = None
 
 
 class Mixture:
@@ -82,7 +85,15 @@ class Mixture:
 
 
 def open_mixture(file: Path, split: str, only: Sequence[str] = ()) -> Mixture:
-    """Open a split of the sets that a YAML file lists, those of the names `only` where given.
+    """Open a split of the sets that a YAML file lists, to draw pictures from; as `open_sets`."""
+    return Mixture(*open_sets(file, split, only))
+
+
+def open_sets(
+    file: Path, split: str, only: Sequence[str] = ()
+) -> tuple[LabelSet, Groups, list[MixedSet]]:
+    """Open a split of the sets that a YAML file lists, those of the names `only` where given;
+    return the label set, the groups and the sets.
 
     A set without such a split is left out. Raises PdlError for what is no mixture, for data that
     are not there, and for classes that have no place.
@@ -101,19 +112,52 @@ def open_mixture(file: Path, split: str, only: Sequence[str] = ()) -> Mixture:
         label_set.num_classes + len(groups) <= SEMANTIC_VOID,
         f'{file} joins classes in {len(groups)} ways; {SEMANTIC_VOID} with the classes fit.',
     )
-    sets = [
-        MixedSet(
-            name,
-            rules[name].weight,
-            MappedDataset(found[name], label_set, table.class_map(groups)),
-        )
-        for name, table in tables.items()
-    ]
-    return Mixture(label_set, groups, sets)
+    sets = []
+    for name, table in tables.items():
+        dataset = MappedDataset(found[name], label_set, table.class_map(groups))
+        sets.append(MixedSet(name, rules[name].weight, dataset, dataset.labelled))
+    return label_set, groups, sets
 
 
 def read_mixture(file: Path) -> tuple[LabelSet, dict[str, SetRules]]:
     """Read the file of a mixture: its label set, and its sets by their names."""
+    data = _read(file)
+    label_set = _label_set(file, data)
+    return label_set, {str(n): _rules(file, str(n), v) for n, v in data['sets'].items()}
+
+
+def read_network_classes(file: Path, network: LabelSet) -> Groups:
+    """Return what each class of a network is in the mixture: train ids, () for void.
+
+    The file's `networks` says so by the name of the network's label set; without an entry, a class
+    is the one of its name. Raises PdlError where a class has no place.
+    """
+    data = _read(file)
+    label_set, known = _label_set(file, data), data.get('networks') or {}
+    require(isinstance(known, dict), f'{file}: networks is no table of label sets.')
+    entries = known.get(network.name) or {}
+    where = f'{file}, networks, {network.name}'
+    require(isinstance(entries, dict), f'{where} is no table of classes.')
+    names = [c.name for c in network.classes]
+    if lost := [key for key in entries if key not in names]:
+        raise PdlError(
+            f'{where} has the class {printable(repr(lost[0]))}, which the network lacks; it has '
+            f'{", ".join(names)}.'
+        )
+    homeless = {n for n in names if n not in entries} - {c.name for c in label_set.classes}
+    if homeless:
+        raise PdlError(
+            f'{file} does not say what the classes {", ".join(sorted(homeless))} of the network '
+            f'are in label set {label_set.name!r}; name each under networks, {network.name}: a '
+            'class, several joined by bars, or void.'
+        )
+    return tuple(
+        classes_named(_text(entries.get(n, n)), label_set, f'{where}: class {printable(n)}')
+        for n in names
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(file.read_text(encoding='utf-8'))
     except OSError as error:
@@ -124,10 +168,13 @@ def read_mixture(file: Path) -> tuple[LabelSet, dict[str, SetRules]]:
         isinstance(data, dict) and isinstance(data.get('sets'), dict) and bool(data['sets']),
         f'{file} is no mixture of data sets; it has the keys labels and sets (docs/datasets.md).',
     )
+    return dict(data)
+
+
+def _label_set(file: Path, data: Mapping[str, Any]) -> LabelSet:
     labels = str(data.get('labels', ''))
     own = file.parent / labels
-    label_set = LabelSet.load(own if labels.endswith(('.yaml', '.yml')) else labels)
-    return label_set, {str(n): _rules(file, str(n), v) for n, v in data['sets'].items()}
+    return LabelSet.load(own if labels.endswith(('.yaml', '.yml')) else labels)
 
 
 class _Table:

@@ -72,6 +72,26 @@ def segments_of(panoptic: np.ndarray, label_set: LabelSet) -> tuple[Segment, ...
     )
 
 
+def label_values(sample: Sample, label_set: LabelSet) -> np.ndarray:
+    """Return the labels of an image as (H, W) int32 of ``class_id * label_divisor + number``, 65535
+    = void, as predictions are.
+
+    Things count from 1, crowds and stuff have number 0. What a group leaves open is void, and so
+    are things beyond the largest number.
+    """
+    values = np.full(sample.panoptic.shape, PANOPTIC_VOID, np.int32)
+    seen, divisor = dict[int, int](), label_set.label_divisor
+    for segment in sample.segments:
+        if segment.class_id >= label_set.num_classes:
+            continue
+        number = 0
+        if label_set.classes[segment.class_id].is_thing and not segment.is_crowd:
+            number = seen[segment.class_id] = seen.get(segment.class_id, 0) + 1
+        if number < divisor:
+            values[sample.panoptic == segment.id] = segment.class_id * divisor + number
+    return values
+
+
 def ids_and_places(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the ids of a map, ascending, and for each pixel the place of its own among them; None
     for a map whose ids are too large, or negative, to be counted.

@@ -11,6 +11,7 @@ import numpy as np
 from pdl_ros import visualization
 from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
+from pdl_ros.labels.label_set import PANOPTIC_VOID
 
 if TYPE_CHECKING:  # it imports rclpy, which a pip-only installation lacks
     from pdl_ros.demo.recorder import RecordedFrame
@@ -48,7 +49,8 @@ class ContactSheet:
         things = visualization.instances(frame.panoptic, label_set)
         panels = tuple(_shrink(image) for image in (frame.rgb, frame.overlay, things))
         if self.count % self._every == 0:
-            self._rows.append(panels)
+            counted = visualization.with_caption(panels[2], count_things(frame.panoptic, label_set))
+            self._rows.append((*panels[:2], counted))
             if len(self._rows) == 4 * _SHEET_ROWS:
                 # Thin out: the sheet stays evenly spread over any length, in bounded memory.
                 self._rows, self._every = self._rows[::2], 2 * self._every
@@ -66,8 +68,7 @@ class ContactSheet:
         )
         rows = [self._rows[i] for i in picks]
         sheet = visualization.contact_sheet(rows, TITLES, caption=caption)
-        legend = visualization.legend(self._label_set, columns=6)
-        sheet = np.vstack([sheet, _pad_to_width(legend, sheet.shape[1])])
+        sheet = visualization.with_legend(sheet, self._label_set)
         path = self.folder / 'contact_sheet.png'
         if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
             raise PdlError(f'{path} cannot be written; is the disk full or the folder read-only?')
@@ -90,19 +91,18 @@ class ContactSheet:
         return video
 
 
+def count_things(panoptic: np.ndarray, label_set: LabelSet) -> str:
+    """Say how many things of each class are in a (H, W) panoptic map: `3 car, 1 person`."""
+    found = np.unique(panoptic[panoptic != PANOPTIC_VOID]) // label_set.label_divisor
+    counts = np.bincount(found, minlength=label_set.num_classes)
+    told = (f'{counts[i]} {label_set.classes[i].name}' for i in label_set.thing_ids if counts[i])
+    return ', '.join(told) or 'no things'
+
+
 def _shrink(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     if width <= _PANEL_WIDTH:
         return image
     return cv2.resize(
         image, (_PANEL_WIDTH, round(height * _PANEL_WIDTH / width)), interpolation=cv2.INTER_AREA
-    )
-
-
-def _pad_to_width(image: np.ndarray, width: int) -> np.ndarray:
-    if image.shape[1] > width:
-        return cv2.resize(image, (width, round(image.shape[0] * width / image.shape[1])))
-    white = (255, 255, 255)
-    return cv2.copyMakeBorder(
-        image, 0, 0, 0, width - image.shape[1], cv2.BORDER_CONSTANT, value=white
     )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pdl_ros.datasets import Sample
+from pdl_ros.datasets.groups import Groups
 from pdl_ros.evaluation.overlaps import Overlaps, overlaps
 from pdl_ros.evaluation.panoptic_quality import match
 from pdl_ros.fusion import PanopticResult
@@ -34,7 +35,9 @@ class Fate(NamedTuple):
     area: int
 
 
-def fates(sample: Sample, result: PanopticResult, label_set: LabelSet) -> list[Fate]:
+def fates(
+    sample: Sample, result: PanopticResult, label_set: LabelSet, groups: Groups = ()
+) -> list[Fate]:
     """Sort every labelled thing of an image that is no crowd by the first cause that holds.
 
     Found: a segment of its class overlaps it with an IoU above 0.5. Missed by the semantics: at
@@ -44,8 +47,8 @@ def fates(sample: Sample, result: PanopticResult, label_set: LabelSet) -> list[F
     half of it. Poor outline: the rest.
     """
     divisor = label_set.label_divisor
-    joined = overlaps(sample, result.panoptic, label_set, PANOPTIC_VOID, divisor)
-    pixels = overlaps(sample, result.semantic, label_set, SEMANTIC_VOID, 1)
+    joined = overlaps(sample, result.panoptic, label_set, PANOPTIC_VOID, divisor, groups)
+    pixels = overlaps(sample, result.semantic, label_set, SEMANTIC_VOID, 1, groups)
     right = np.where(pixels.truth_classes[:, None] == pixels.classes, pixels.shared, 0).sum(1)
     things = np.isin(joined.truth_classes, label_set.thing_ids) & ~joined.is_crowd
     things &= joined.truth_areas > 0

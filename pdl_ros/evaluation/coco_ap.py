@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from pdl_ros.imaging.masks import coco_masks
 _KEPT = ('dtMatches', 'dtIgnore', 'dtScores', 'gtIgnore')
 _FOUND_AT = {'ap50': 0.5, 'ap75': 0.75}
 _AREAS = ('all', 'small', 'medium', 'large')
+_AS_CROWD, _AS_INSTANCE = ({'iscrowd': flag, 'ignore': flag} for flag in (1, 0))
 
 Judged = dict[int, list[dict[str, Any]]]
 """What pycocotools found in one image: by class, one record for each range of areas."""
@@ -91,9 +93,11 @@ def count_instances(
     overlaps: Overlaps,
     scores: np.ndarray,
     thing_ids: tuple[int, ...],
+    void_of: Callable[[Sample, int], np.ndarray] | None = None,
 ) -> Judged:
     """Have pycocotools match the instances of an image. prediction: (H, W), the map that `overlaps`
-    was made of; scores: (P,), not read for stuff.
+    was made of; scores: (P,), not read for stuff. void_of: returns the pixels of the sample, (H, W)
+    bool, that are to be like a crowd of a class; None: there are none, as published.
     """
     from pycocotools.cocoeval import COCOeval
 
@@ -104,16 +108,19 @@ def count_instances(
     labelled, predicted = defaultdict(list), defaultdict(list)
     masks = _masks(sample.panoptic, [overlaps.segments[row].id for row in rows])
     for row, counts in zip(rows, masks, strict=True):
-        is_crowd = int(overlaps.segments[row].is_crowd)
-        labelled[0, int(truth[row])].append(
-            _record(row, size, counts, area[row]) | {'iscrowd': is_crowd, 'ignore': is_crowd}
-        )
+        crowd = _AS_CROWD if overlaps.segments[row].is_crowd else _AS_INSTANCE
+        labelled[0, int(truth[row])].append(_record(row, size, counts, area[row]) | crowd)
     area = overlaps.predicted_areas
     masks = _masks(prediction, overlaps.values[columns].tolist())
     for column, counts in zip(columns, masks, strict=True):
         predicted[0, int(overlaps.classes[column])].append(
             _record(column, size, counts, area[column]) | {'score': float(scores[column])}
         )
+    if void_of is not None:
+        for key in sorted(predicted):
+            void = void_of(sample, key[1])
+            if void.any():
+                labelled[key].append(_crowd(len(overlaps.segments), void))
     evaluator = COCOeval(iouType='segm')
     evaluator._gts, evaluator._dts = labelled, predicted
     most, ranges = evaluator.params.maxDets[-1], evaluator.params.areaRng
@@ -139,6 +146,11 @@ def _record(index: int, size: tuple[int, ...], counts: bytes, area: int) -> dict
     # Ids count from 1: to pycocotools a partner with the id 0 is none.
     mask = {'size': list(size), 'counts': counts}
     return {'id': int(index) + 1, 'segmentation': mask, 'area': int(area)}
+
+
+def _crowd(index: int, mask: np.ndarray) -> dict[str, Any]:
+    (counts,) = coco_masks(mask.astype(np.int64), np.array([1]))
+    return _record(index, mask.shape, counts, int(mask.sum())) | _AS_CROWD
 
 
 def _kept(record: dict[str, Any]) -> dict[str, Any]:

@@ -6,18 +6,19 @@ import heapq
 import itertools
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pdl_ros.datasets import PanopticDataset, Sample
+from pdl_ros.datasets import PanopticDataset, Sample, groups_of
 from pdl_ros.evaluation.arithmetic import mean, none_for_nan
 from pdl_ros.evaluation.causes import CAUSES, SIZES, Fate, fates
 from pdl_ros.evaluation.metrics import ImageCounts, PanopticEvaluator, Scores
 from pdl_ros.evaluation.run import count_result, require_same_labels
 from pdl_ros.evaluation.stream import stream
-from pdl_ros.evaluation.truth_heads import HEADS, TruthHeads
+from pdl_ros.evaluation.truth_heads import HEADS, TruthClasses, TruthHeads
 from pdl_ros.fusion import PanopticResult, fuse
 from pdl_ros.pipeline import Segmenter
 
@@ -95,19 +96,37 @@ def explain(
     some heads.
     """
     require_same_labels(segmenter, dataset)
-    label_set = segmenter.label_set
-    evaluator = PanopticEvaluator(label_set, ap_rule)
-    others = {name: PanopticEvaluator(label_set) for name in (*map(_name, TRUE_PARTS), NO_LIMIT)}
+    classes = TruthClasses.same(segmenter.label_set, groups_of(dataset))
+    evaluator = PanopticEvaluator(classes.label_set, ap_rule, classes.groups)
+    return explain_with(evaluator, segmenter, dataset, classes, lambda result: result, quiet)
+
+
+def explain_with(
+    evaluator: PanopticEvaluator,
+    segmenter: Segmenter,
+    dataset: PanopticDataset,
+    classes: TruthClasses,
+    translate: Callable[[PanopticResult], PanopticResult],
+    quiet: bool = False,
+) -> tuple[Scores, Explanation]:
+    """Explain with an empty evaluator of the classes of the data; `translate` brings results into
+    these.
+    """
+    label_set, groups = classes.label_set, classes.groups
+    names = (*map(_name, TRUE_PARTS), NO_LIMIT)
+    others = {name: PanopticEvaluator(label_set, groups=groups) for name in names}
     things = np.zeros((len(CAUSES), len(SIZES), label_set.num_classes), int)
     worst = _Worst()
 
     def segment(sample: Sample) -> _Segmented:
-        return _segment(segmenter, sample)
+        predicted, others = _segment(segmenter, sample, classes)
+        return _Segmented(translate(predicted), {n: translate(r) for n, r in others.items()})
 
     def score(sample: Sample, results: _Segmented) -> _Scored:
         counts = count_result(evaluator, sample, results.predicted)
         more = {n: others[n].count(r.panoptic, sample) for n, r in results.others.items()}
-        return _Scored(sample.name, counts, more, fates(sample, results.predicted, label_set))
+        found = fates(sample, results.predicted, label_set, groups)
+        return _Scored(sample.name, counts, more, found)
 
     for scored in stream(dataset, segment, score, quiet):
         evaluator.add(scored.predicted)
@@ -118,15 +137,15 @@ def explain(
         worst.add(scored)
     scores = evaluator.compute()
     truth = {PREDICTED: scores, **{n: e.compute() for n, e in others.items()}}
-    names = tuple(c.name for c in label_set.classes)
-    return scores, Explanation(truth, things, names, worst.frames())
+    class_names = tuple(c.name for c in label_set.classes)
+    return scores, Explanation(truth, things, class_names, worst.frames())
 
 
-def _segment(segmenter: Segmenter, sample: Sample) -> _Segmented:
+def _segment(segmenter: Segmenter, sample: Sample, classes: TruthClasses) -> _Segmented:
     heads, valid = segmenter.heads(sample.image)
     label_set, settings = segmenter.label_set, segmenter.fusion
     predicted = fuse(heads, label_set, settings, sample.image.shape[:2], valid).cpu()
-    truth = TruthHeads(heads, valid, sample, label_set, settings)
+    truth = TruthHeads(heads, valid, sample, label_set, settings, classes)
     others = {_name(parts): truth.fuse(parts) for parts in TRUE_PARTS}
     return _Segmented(predicted, {**others, NO_LIMIT: truth.fuse_all_true()})
 

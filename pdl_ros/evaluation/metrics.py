@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from pdl_ros.datasets.groups import Groups
 from pdl_ros.datasets.record import Sample
 from pdl_ros.errors import PdlError, require
 from pdl_ros.evaluation import cityscapes_ap, coco_ap
@@ -51,7 +52,8 @@ class Scores:
     iiou: mean intersection over union of the semantic map, and with every instance weighing the
     same. ap, ap50: mean average precision of masks by `ap_rule`; ap_details: what else that rule
     reports. classes: in train-id order. confusion: pixels of the semantic map by labelled class,
-    and in each row by predicted class, void last.
+    and in each row by predicted class, void last; of labels with groups the last row is what was
+    predicted on a group that has not this class.
     """
 
     pq: float
@@ -99,14 +101,25 @@ class PanopticEvaluator:
     `cityscapes` or `coco` a few for each instance (AP sorts all by their scores): no image is kept.
     Evaluators of several processes can be pickled and merged; in whatever order, the scores are the
     same to the last digit.
+
+    groups: as `groups_of` returns them. A pixel of a group is void for the classes in it, and wrong
+    for any other. spares_void: also AP by COCO's rules, which know no void, spares what is
+    predicted there, as if it were a crowd.
     """
 
-    def __init__(self, label_set: LabelSet, ap_rule: str = 'none') -> None:
+    def __init__(
+        self,
+        label_set: LabelSet,
+        ap_rule: str = 'none',
+        groups: Groups = (),
+        spares_void: bool = False,
+    ) -> None:
         require(ap_rule in AP_RULES, f'The rule for AP is {ap_rule!r}; give one of {AP_RULES}.')
         self.label_set, self.ap_rule = label_set, ap_rule
+        self.groups, self.spares_void = groups, spares_void
         classes = label_set.num_classes
         self._segments = SegmentCounts(*map(_empty, SegmentCounts.none(classes)))
-        self._pixels = PixelCounts(*map(_empty, PixelCounts.none(classes)))
+        self._pixels = PixelCounts(*map(_empty, PixelCounts.none(classes, groups)))
         self._instances: cityscapes_ap.CityscapesAP | coco_ap.CocoAP | None = None
         if ap_rule != 'none':
             rule = cityscapes_ap.CityscapesAP if ap_rule == 'cityscapes' else coco_ap.CocoAP
@@ -144,14 +157,15 @@ class PanopticEvaluator:
         scores: Mapping[int, float] | None = None,
     ) -> ImageCounts:
         """Return what `update` adds, and add nothing: many threads may count beside each other."""
-        labels = self.label_set
-        panoptic = overlaps(sample, prediction, labels, PANOPTIC_VOID, labels.label_divisor)
+        labels, groups = self.label_set, self.groups
+        divisor = labels.label_divisor
+        panoptic = overlaps(sample, prediction, labels, PANOPTIC_VOID, divisor, groups)
         pixels = panoptic
         if semantic is not None:
-            pixels = overlaps(sample, semantic, labels, SEMANTIC_VOID, 1)
+            pixels = overlaps(sample, semantic, labels, SEMANTIC_VOID, 1, groups)
         return ImageCounts(
             count_segments(panoptic, labels.num_classes),
-            count_pixels(pixels, labels),
+            count_pixels(pixels, labels, groups),
             self._count_instances(prediction, sample, panoptic, scores),
             panoptic,
         )
@@ -165,7 +179,7 @@ class PanopticEvaluator:
 
     def merge(self, other: PanopticEvaluator) -> None:
         """Add all images of another evaluator, which are not among its own."""
-        if (self.label_set, self.ap_rule) != (other.label_set, other.ap_rule):
+        if self._rules() != other._rules():
             raise PdlError('Evaluators of different label sets or AP rules cannot be merged.')
         self._add(other._segments, other._pixels)
         if self._instances is not None:
@@ -181,22 +195,15 @@ class PanopticEvaluator:
         pq, sq, rq = segments.qualities()
         iou, iiou = pixels.iou(), pixels.instance_iou(self.label_set)
         precision = self._average_precision()
-        is_thing = np.array([c.is_thing for c in self.label_set.classes])
         columns = (pq, sq, rq, iou, *segments[1:], iiou, precision.ap, precision.ap50)
         table = tuple(
             ClassScores(c.name, *(value.item() for value in row))
             for c, row in zip(self.label_set.classes, zip(*columns, strict=True), strict=True)
         )
         return Scores(
-            pq=mean(pq),
-            sq=mean(sq),
-            rq=mean(rq),
-            pq_things=mean(pq[is_thing]),
-            pq_stuff=mean(pq[~is_thing]),
-            miou=mean(iou),
+            **means(table, self.label_set),
             classes=table,
             images=self._images,
-            iiou=mean(iiou),
             ap_rule=self.ap_rule,
             ap=precision.means['ap'],
             ap50=precision.means['ap50'],
@@ -226,7 +233,24 @@ class PanopticEvaluator:
             raise PdlError(f'The prediction of {sample.name} has a score that is not a number.')
         if self.ap_rule == 'cityscapes':
             return cityscapes_ap.count_instances(panoptic, column, things)
-        return coco_ap.count_instances(sample, as_map(prediction, sample), panoptic, column, things)
+        return coco_ap.count_instances(
+            sample,
+            as_map(prediction, sample),
+            panoptic,
+            column,
+            things,
+            self._void_of if self.spares_void else None,
+        )
+
+    def _void_of(self, sample: Sample, class_id: int) -> np.ndarray:
+        """Return the (H, W) mask of the pixels whose labels do not say whether they are a class."""
+        count = self.label_set.num_classes
+        settled = [
+            s.id
+            for s in sample.segments
+            if s.class_id < count or class_id not in self.groups[s.class_id - count]
+        ]
+        return ~np.isin(sample.panoptic, settled)
 
     def _average_precision(self) -> coco_ap.CocoScores:
         if isinstance(self._instances, coco_ap.CocoAP):
@@ -238,10 +262,30 @@ class PanopticEvaluator:
         ap, ap50 = table.mean(1), table[:, 0]
         return coco_ap.CocoScores(ap, ap50, {'ap': mean(ap), 'ap50': mean(ap50)})
 
+    def _rules(self) -> tuple[Any, ...]:
+        return self.label_set, self.ap_rule, self.groups, self.spares_void
+
     def _add(self, segments: SegmentCounts, pixels: PixelCounts) -> None:
         for totals, counts in ((self._segments, segments), (self._pixels, pixels)):
             for total, count in zip(totals, counts, strict=True):
                 total += exact(count) if count.dtype == float else count
+
+
+def means(classes: Sequence[ClassScores], label_set: LabelSet) -> dict[str, float]:
+    """Return the means over classes that `Scores` has, but those of AP."""
+    pq, sq, rq, iou, iiou = (
+        np.array([getattr(c, name) for c in classes]) for name in ('pq', 'sq', 'rq', 'iou', 'iiou')
+    )
+    is_thing = np.array([c.is_thing for c in label_set.classes])
+    return {
+        'pq': mean(pq),
+        'sq': mean(sq),
+        'rq': mean(rq),
+        'pq_things': mean(pq[is_thing]),
+        'pq_stuff': mean(pq[~is_thing]),
+        'miou': mean(iou),
+        'iiou': mean(iiou),
+    }
 
 
 def _empty(counts: np.ndarray) -> np.ndarray:

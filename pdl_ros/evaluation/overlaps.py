@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from pdl_ros.datasets.groups import Groups
 from pdl_ros.datasets.record import Sample, Segment, ids_and_places
 from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
@@ -20,6 +21,9 @@ class Overlaps(NamedTuple):
     segments: those that the labels list, each id once. values: (P,) predicted values without void,
     ascending. classes: (P,) their train ids. areas: (1 + T, P + 1) int64 pixels that a labelled and
     a predicted segment share; the first row is void labels, the last column predicted void.
+
+    A label that leaves open which class of a group a pixel is counts as void for what it may be.
+    The rest of such a segment is a crowd of one more class, something else, which nothing is.
     """
 
     segments: list[Segment]
@@ -64,15 +68,17 @@ def overlaps(
     label_set: LabelSet,
     void: int,
     divisor: int,
+    groups: Groups = (),
 ) -> Overlaps:
     """Join the labels of an image with a predicted (H, W) map of integers.
 
-    The class of a predicted value is ``value // divisor``. Raises PdlError, which names the image,
-    for maps of another size, of anything but whole numbers, and for unknown classes.
+    The class of a predicted value is ``value // divisor``. groups: as `groups_of` returns them.
+    Raises PdlError, which names the image, for maps of another size, of anything but whole numbers,
+    and for unknown classes.
     """
     truth = _whole_numbers(sample.panoptic, f'The label map of {sample.name}')
     predicted = as_map(prediction, sample)
-    segments = _listed(sample, label_set)
+    segments = _listed(sample, label_set, groups)
     truth_ids, predicted_ids, areas = _pairs(truth, predicted)
     values = np.setdiff1d(predicted_ids, [void])
     classes = values // divisor
@@ -86,7 +92,7 @@ def overlaps(
     columns = np.where(predicted_ids == void, len(values), np.searchsorted(values, predicted_ids))
     table = np.zeros((1 + len(segments), len(values) + 1), np.int64)
     np.add.at(table, (rows, columns), areas)
-    return Overlaps(segments, values, classes, table)
+    return Overlaps(_settled(segments, classes, table, label_set, groups), values, classes, table)
 
 
 def _pairs(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -133,13 +139,34 @@ def _whole_numbers(values: np.ndarray, whose: str) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _listed(sample: Sample, label_set: LabelSet) -> list[Segment]:
+def _settled(
+    segments: list[Segment],
+    classes: np.ndarray,
+    table: np.ndarray,
+    label_set: LabelSet,
+    groups: Groups,
+) -> list[Segment]:
+    """Count as void what is predicted as a class that a segment's group leaves open, in place;
+    return the segments, those of groups as crowds of something else.
+    """
+    count, settled = label_set.num_classes, list(segments)
+    for place, segment in enumerate(segments):
+        if segment.class_id >= count:
+            row, may_be = 1 + place, np.isin(classes, groups[segment.class_id - count])
+            open_areas = np.where(np.append(may_be, False), table[row], 0)
+            table[0] += open_areas
+            table[row] -= open_areas
+            settled[place] = Segment(segment.id, count, is_crowd=True)
+    return settled
+
+
+def _listed(sample: Sample, label_set: LabelSet, groups: Groups) -> list[Segment]:
     """Return the labelled segments; of several with one id the last counts, in the place of the
     first, as in panopticapi.
     """
     segments = list({s.id: s for s in sample.segments}.values())
     for segment in segments:
-        if not 0 <= segment.class_id < label_set.num_classes:
+        if not 0 <= segment.class_id < label_set.num_classes + len(groups):
             raise PdlError(
                 f'The labels of {sample.name} hold class {segment.class_id} (segment '
                 f'{segment.id}), but label set {label_set.name!r} ends at '

@@ -16,14 +16,27 @@ from pdl_ros.runtime import files
 if TYPE_CHECKING:
     from pdl_ros.evaluation.explain import Explanation
 
+_MEANS = {
+    'pq': 'PQ',
+    'sq': 'SQ',
+    'rq': 'RQ',
+    'pq_things': 'things',
+    'pq_stuff': 'stuff',
+    'miou': 'mIoU',
+    'ap': 'AP',
+    'ap50': 'AP50',
+}
 _AP_NAMES = {'cityscapes': "Cityscapes' rules", 'coco': "COCO's rules"}
 
 
-def print_table(scores: Scores) -> None:
-    """Print the scores as a table in percent: one row a class, then the means."""
+def print_table(scores: Scores, name: str = '') -> None:
+    """Print the scores as a table in percent: one row a class, then the means. name: of the data,
+    where there are several.
+    """
     with_ap = scores.ap_rule != 'none'
     more = ('iIoU', 'AP', 'AP50') if with_ap else ('iIoU',)
-    title = f'Scores in percent; images: {scores.images}'
+    title = f'{name}: scores' if name else 'Scores'
+    title += f' in percent; images: {scores.images}'
     if with_ap:
         title += f'; AP by {_AP_NAMES[scores.ap_rule]}'
     table = _table(title, 'PQ', 'SQ', 'RQ', 'IoU', *more, 'TP', 'FP', 'FN')
@@ -64,6 +77,18 @@ def print_explanation(explanation: Explanation) -> None:
     for frame in told['worst_images']:
         causes = ', '.join(f'{count} {cause}' for cause, count in frame['causes'].items())
         table.add_row(frame['name'], _percent(frame['pq']), causes)
+    Console().print(table)
+
+
+def print_means(rows: Mapping[str, Mapping[str, float]], images: Mapping[str, int]) -> None:
+    """Print the means of several data sets below each other, in percent. rows: by what they are of,
+    each the same scores by their names.
+    """
+    headings = [_MEANS.get(name, name) for name in next(iter(rows.values()))]
+    table = _table('Means over classes, in percent', 'images', *headings)
+    for name, row in rows.items():
+        count = str(images[name]) if name in images else ''
+        table.add_row(name, count, *map(_percent, row.values()))
     Console().print(table)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from pdl_ros.datasets import PanopticDataset, Sample
+from pdl_ros.datasets import PanopticDataset, Sample, groups_of
 from pdl_ros.errors import PdlError
 from pdl_ros.evaluation.metrics import ImageCounts, PanopticEvaluator, Scores
 from pdl_ros.evaluation.stream import stream
@@ -35,10 +36,18 @@ def evaluate(
     `PanopticEvaluator`.
     """
     require_same_labels(segmenter, dataset)
-    evaluator = PanopticEvaluator(segmenter.label_set, ap_rule)
+    evaluator = PanopticEvaluator(segmenter.label_set, ap_rule, groups_of(dataset))
+    return score_all(evaluator, dataset, lambda s: segmenter(s.image), quiet, writer)
 
-    def segment(sample: Sample) -> PanopticResult:
-        return segmenter(sample.image)
+
+def score_all(
+    evaluator: PanopticEvaluator,
+    dataset: PanopticDataset,
+    segment: Callable[[Sample], PanopticResult],
+    quiet: bool = False,
+    writer: Writer | None = None,
+) -> Scores:
+    """Count what `segment` says of every image, in the classes of the data; return the scores."""
 
     def score(sample: Sample, result: PanopticResult) -> tuple[ImageCounts, Any]:
         counts = count_result(evaluator, sample, result)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pdl_ros.datasets.groups import Groups
 from pdl_ros.evaluation.arithmetic import divide
 from pdl_ros.evaluation.overlaps import Overlaps
 from pdl_ros.labels import LabelSet
@@ -29,9 +30,10 @@ class PixelCounts(NamedTuple):
     """Pixels of semantic maps, and shares of instances.
 
     confusion: (C, C + 1) pixels by labelled and predicted class; the last column is predicted void,
-    void labels are left out. right, wrong: (C,) sums over a class's labelled instances of the share
-    of their pixels that has its class, and of the rest. instances, area: (C,) their number and
-    pixels.
+    void labels are left out. Of labels with groups it has one more row, something else: what is
+    predicted there, and cannot be. right, wrong: (C,) sums over a class's labelled instances of the
+    share of their pixels that has its class, and of the rest. instances, area: (C,) their number
+    and pixels.
     """
 
     confusion: np.ndarray
@@ -41,15 +43,16 @@ class PixelCounts(NamedTuple):
     area: np.ndarray
 
     @classmethod
-    def none(cls, num_classes: int) -> PixelCounts:
+    def none(cls, num_classes: int, groups: Groups = ()) -> PixelCounts:
         """Return counts of nothing."""
         by_class = [np.zeros(num_classes, dtype) for dtype in (float, float, int, int)]
-        return cls(np.zeros((num_classes, num_classes + 1), np.int64), *by_class)
+        return cls(_no_pixels(num_classes, groups), *by_class)
 
     def iou(self) -> np.ndarray:
         """Return the (C,) IoU of each class; NaN without a pixel."""
-        correct = np.diagonal(self.confusion)
-        return divide(correct, self.confusion.sum(1) + self._predicted() - correct)
+        correct = self._correct()
+        labelled = self.confusion.sum(1)[: len(correct)]
+        return divide(correct, labelled + self._predicted() - correct)
 
     def instance_iou(self, label_set: LabelSet) -> np.ndarray:
         """Return the (C,) iIoU: an IoU in which every labelled instance weighs like one of average
@@ -64,20 +67,27 @@ class PixelCounts(NamedTuple):
         right, wrong = (
             np.where(self.instances == 0, 0.0, sizes * w) for w in (self.right, self.wrong)
         )
-        false = self._predicted() - np.diagonal(self.confusion)
+        false = self._predicted() - self._correct()
         iou = divide(right, right + wrong + false)
         return np.where([c.is_thing for c in label_set.classes], iou, np.nan)
+
+    def _correct(self) -> np.ndarray:
+        return np.diagonal(self.confusion)[: self.confusion.shape[1] - 1]
 
     def _predicted(self) -> np.ndarray:
         return self.confusion[:, :-1].sum(0)
 
 
-def count_pixels(overlaps: Overlaps, label_set: LabelSet) -> PixelCounts:
+def _no_pixels(num_classes: int, groups: Groups) -> np.ndarray:
+    return np.zeros((num_classes + bool(groups), num_classes + 1), np.int64)
+
+
+def count_pixels(overlaps: Overlaps, label_set: LabelSet, groups: Groups = ()) -> PixelCounts:
     """Count one image; the predicted values may be train ids or finer. Crowds count as their class
     in the confusion, and are no instances.
     """
     rows, num_classes = overlaps.truth_classes, label_set.num_classes
-    confusion = np.zeros((num_classes, num_classes + 1), np.int64)
+    confusion = _no_pixels(num_classes, groups)
     columns = np.append(overlaps.classes, num_classes)
     np.add.at(confusion, (rows[:, None], columns), overlaps.areas[1:])
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pdl_ros.datasets import Sample
+from pdl_ros.datasets.groups import Groups
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
 from pdl_ros.fusion.sampling import sample as sample_head
 from pdl_ros.fusion.sampling import sampling_axes
@@ -20,6 +22,26 @@ from pdl_ros.training.targets import make_targets
 
 HEADS = ('semantics', 'centres', 'offsets')
 _SURE = 20.0  # a logit beside zeros
+_WIDTH = 10.0  # between logits of classes that are all right
+
+
+class TruthClasses(NamedTuple):
+    """The classes of labels, and what a network calls them.
+
+    label_set, groups: of the data. right: (K + G, N) bool, for each class of the data and then each
+    group whether a class of the network is right; a row of none is truth that it cannot say.
+    """
+
+    label_set: LabelSet
+    groups: Groups
+    right: np.ndarray
+
+    @classmethod
+    def same(cls, label_set: LabelSet, groups: Groups = ()) -> TruthClasses:
+        """Return those of data in the classes of the network."""
+        one = np.eye(label_set.num_classes, dtype=bool)
+        several = [one[list(group)].any(0) for group in groups]
+        return cls(label_set, groups, np.stack([*one, *several]))
 
 
 class TruthHeads:
@@ -27,7 +49,7 @@ class TruthHeads:
     input, whichever is larger: labels lose nothing there.
 
     Where the labels say nothing, on void and for centres and offsets of crowds, truth is what was
-    predicted.
+    predicted. So it is among classes that the labels leave open.
     """
 
     @torch.inference_mode()
@@ -38,8 +60,11 @@ class TruthHeads:
         sample: Sample,
         label_set: LabelSet,
         settings: FusionSettings,
+        classes: TruthClasses | None = None,
     ) -> None:
-        """Take what `Segmenter.heads` returned for the sample's image."""
+        """Take what `Segmenter.heads` returned for the sample's image. label_set: the network's;
+        classes: those of the sample, None where they are the same.
+        """
         self._size, self._label_set = sample.panoptic.shape, label_set
         larger = max(self._size[0], valid[0]), max(self._size[1], valid[1])
         axes = sampling_axes(heads, larger, valid, settings.align_corners)
@@ -49,7 +74,8 @@ class TruthHeads:
             offset = offset * offset.new_tensor(scales).view(1, 2, 1, 1)
         self.settings = settings.scaled(*scales)
         self._predicted = dict(zip(HEADS, (semantic, centers, offset), strict=True))
-        self._true = self._truth(_nearest(sample.panoptic, larger), sample)
+        truth = classes or TruthClasses.same(label_set)
+        self._true = self._truth(_nearest(sample.panoptic, larger), sample, truth)
 
     def fuse(self, true: Collection[str], settings: FusionSettings | None = None) -> PanopticResult:
         """Fuse, with the truth in the place of the named `HEADS`; the result is on the host."""
@@ -65,14 +91,18 @@ class TruthHeads:
         """
         return self.fuse(HEADS, replace(self.settings, stuff_area=0))
 
-    def _truth(self, panoptic: np.ndarray, sample: Sample) -> dict[str, Tensor]:
-        targets = make_targets(panoptic, sample.segments, self._label_set)
+    def _truth(
+        self, panoptic: np.ndarray, sample: Sample, truth: TruthClasses
+    ) -> dict[str, Tensor]:
+        targets = make_targets(panoptic, sample.segments, truth.label_set, groups=truth.groups)
         semantic, centers, offset = (self._predicted[name] for name in HEADS)
         device = semantic.device
-        classes = torch.from_numpy(targets.semantic).long().to(device)
-        labelled = classes != SEMANTIC_VOID
-        sure = torch.zeros_like(semantic[0])
-        sure.scatter_(0, torch.where(labelled, classes, 0)[None], _SURE)
+        table = np.zeros((SEMANTIC_VOID + 1, truth.right.shape[1]), bool)
+        table[: len(truth.right)] = truth.right
+        right = torch.from_numpy(table[targets.semantic]).to(device).permute(2, 0, 1)
+        best = semantic[0].where(right, -torch.inf).amax(0)
+        sure = torch.where(right, _SURE + (semantic[0] - best).clamp(min=-_WIDTH), 0.0)
+        labelled = right.any(0)
         heat, of_labels = (
             torch.from_numpy(a).to(device) for a in (targets.center_heatmap, targets.center_weight)
         )

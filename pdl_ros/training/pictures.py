@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from pdl_ros.datasets import PanopticDataset, Sample
+from pdl_ros.datasets.record import label_values
 from pdl_ros.labels import LabelSet
-from pdl_ros.labels.label_set import SEMANTIC_VOID
+from pdl_ros.labels.label_set import PANOPTIC_VOID
 from pdl_ros.pipeline import Segmenter
 from pdl_ros.visualization import contact_sheet, overlay, to_width
 
@@ -36,10 +37,11 @@ def worst_pictures(
     for index in range(len(dataset)):
         sample = dataset[index]
         result = segmenter(sample.image)
-        ids, classes = _truth(sample, dataset.label_set.label_divisor)
-        known = classes != SEMANTIC_VOID
+        ids = label_values(sample, dataset.label_set)
+        known = ids != PANOPTIC_VOID
         predicted = np.asarray(result.semantic)
-        wrong = float((predicted != classes)[known].mean()) if known.any() else 0.0
+        differs = predicted != ids // dataset.label_set.label_divisor
+        wrong = float(differs[known].mean()) if known.any() else 0.0
         if len(worst) < count or wrong > worst[0][0]:
             pictures = _overlays(sample.image, dataset.label_set, ids, result.panoptic)
             entry = (
@@ -54,7 +56,7 @@ def worst_pictures(
 def side_by_side(segmenter: Segmenter, sample: Sample) -> np.ndarray:
     """Segment a sample; return it beside its labels and its prediction, as one RGB picture."""
     labels = segmenter.label_set
-    ids, _ = _truth(sample, labels.label_divisor)
+    ids = label_values(sample, labels)
     drawn = _overlays(sample.image, labels, ids, segmenter(sample.image).panoptic)
     return contact_sheet([[sample.image, *drawn]], ['input', 'labels', 'prediction'], _WIDTH)
 
@@ -63,14 +65,3 @@ def _overlays(
     image: np.ndarray, label_set: LabelSet, *panoptic: np.ndarray | torch.Tensor
 ) -> list[np.ndarray]:
     return [overlay(image, np.asarray(p).astype(np.uint16), label_set) for p in panoptic]
-
-
-def _truth(sample: Sample, divisor: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a sample's labels as our panoptic ids and as train ids, both (H, W)."""
-    ids = np.full(sample.panoptic.shape, 65535, np.int64)
-    classes = np.full(sample.panoptic.shape, SEMANTIC_VOID, np.uint8)
-    for number, segment in enumerate(sample.segments, 1):
-        inside = sample.panoptic == segment.id
-        ids[inside] = segment.class_id * divisor + min(number, divisor - 1)
-        classes[inside] = segment.class_id
-    return ids, classes

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pdl_ros.datasets import Segment
+from pdl_ros.datasets import Sample, Segment
 from pdl_ros.datasets.label_folder import LabelFolder
+from pdl_ros.datasets.record import label_values
 from pdl_ros.errors import PdlError
 from pdl_ros.evaluation import PanopticEvaluator
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 from pdl_ros.training.targets import make_targets
+
+from .tiny_labels import LABEL_SET as TINY
 
 SCENE = LabelSet.load('scene')
 ROAD, CAR, PERSON = 4, 5, 6
@@ -256,3 +259,18 @@ def test_camvid_is_read_whole_with_cars_on_roads(camvid, split, count):
     rows, _ = np.nonzero(sample.panoptic == 3000)
     sky_rows, _ = np.nonzero(sample.panoptic == 0)
     assert rows.mean() > sky_rows.mean()  # road below sky: image rows are the labels' rows
+
+
+def test_labels_of_any_ids_are_numbered_as_predictions_are():
+    road, car, dog, void = 0, 1, 2, 65535
+    ids = np.array([[70_000, 3, 3, 9], [8, 8, 5, 1]], np.int32)
+    segments = (
+        Segment(70_000, road), Segment(3, car), Segment(8, car), Segment(5, dog, True),
+        Segment(9, 3),  # of a group: one of several
+    )  # fmt: skip
+    sample = Sample('tiny', np.zeros((2, 4, 3), np.uint8), ids, segments)
+    values = label_values(sample, TINY)
+    assert values.tolist() == [[0, 11, 11, void], [12, 12, 20, void]]
+    many = [Segment(i, car) for i in (3, 8, *range(100, 108), 70_000)]
+    crowded = label_values(sample._replace(segments=tuple(many)), TINY)
+    assert crowded[0].tolist() == [void, 11, 11, void], 'the tenth car would be the first dog'

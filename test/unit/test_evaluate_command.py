@@ -6,31 +6,19 @@ import json
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from pdl_ros.cli import evaluate as command
 from pdl_ros.cli import main
-from pdl_ros.demo.scene import SceneDataset
 from pdl_ros.evaluation.metrics import AP_RULES
 from pdl_ros.evaluation.submission import FORMATS
+
+from .street_files import write_streets
 
 
 @pytest.fixture(scope='module')
 def streets(tmp_path_factory) -> Path:
-    """Two drawn streets as files, in the folder layout."""
-    root = tmp_path_factory.mktemp('streets')
-    for kind in ('images', 'panoptic'):
-        (root / kind / 'val').mkdir(parents=True)
-    dataset = SceneDataset(2, 160, 256, first_seed=10_000)
-    for i in range(2):
-        sample = dataset[i]
-        known = np.isin(sample.panoptic, [s.id for s in sample.segments])
-        panoptic = np.where(known, sample.panoptic, 65535).astype(np.uint16)
-        cv2.imwrite(str(root / 'images' / 'val' / f'{i}.png'), sample.image[..., ::-1])
-        cv2.imwrite(str(root / 'panoptic' / 'val' / f'{i}.png'), panoptic)
-    return root
+    return write_streets(tmp_path_factory.mktemp('streets') / 'drawn')
 
 
 def run(monkeypatch, *arguments: object) -> int:

@@ -203,3 +203,12 @@ def test_pictures_are_made_at_any_size(rgb):
         labels[0, 0] = 4000
         image = np.zeros((height, width, 3), np.uint8)
         assert visualization.overlay(image, labels, SCENE).shape == (height, width, 3)
+
+
+def test_a_caption_stands_under_its_picture_and_a_long_one_on_more_lines():
+    image = np.zeros((40, 200, 3), np.uint8)
+    short, long = (visualization.with_caption(image, 'found 2 of 3 ' * n) for n in (1, 4))
+    assert (short.shape, long.shape[0] > 62) == ((62, 200, 3), True)
+    assert (short[:40] == image).all()
+    assert (short[40:] == 255).any() and short[40:].min() < 100
+    assert visualization.with_caption(image, '').shape == image.shape

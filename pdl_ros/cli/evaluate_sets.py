@@ -1,0 +1,61 @@
+"""`pdl_ros evaluate` on the sets of a mixture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pdl_ros.runtime.files import write_json
+
+if TYPE_CHECKING:
+    from pdl_ros.datasets.groups import Groups
+    from pdl_ros.datasets.mixture import MixedSet
+    from pdl_ros.labels import LabelSet
+    from pdl_ros.pipeline import Segmenter
+
+    OpenSets = tuple[LabelSet, Groups, list[MixedSet]]
+
+
+def score_sets(
+    segmenter: Segmenter,
+    file: Path,
+    mixture: OpenSets,
+    images: int,
+    ap: str,
+    explain: bool,
+    sheet: Path | None,
+    json_file: Path | None,
+    about: dict[str, Any],
+) -> None:
+    """Score a network on each set of a mixture out of a file, print its table and then the means of
+    all, and keep them in another file; draw pictures of each in the folder `sheet`.
+    """
+    from pdl_ros.datasets.mixture import read_network_classes
+    from pdl_ros.evaluation.report import print_explanation, print_means, print_table
+    from pdl_ros.evaluation.sets.run import (
+        explain_set,
+        judged_sets,
+        means_of,
+        score_set,
+        summary,
+        to_dict,
+    )
+    from pdl_ros.evaluation.sets.sheet import write_sheet
+
+    scored = []
+    of_network = read_network_classes(file, segmenter.label_set)
+    for judged in judged_sets(*mixture, of_network, images):
+        one = (explain_set if explain else score_set)(segmenter, judged, ap)
+        print_table(one.scores, one.name)
+        if one.explanation is not None:
+            print_explanation(one.explanation)
+        if sheet is not None:
+            print(f'Pictures: {write_sheet(segmenter, judged, mixture[0], of_network, sheet)}')
+        scored.append(one)
+    rows = {one.name: means_of(one.scores) for one in scored}
+    print_means(
+        {**rows, 'mean over sets': summary(scored)},
+        {one.name: one.scores.images for one in scored},
+    )
+    if json_file is not None:
+        write_json(json_file, {**about, 'mixture': str(file), **to_dict(scored)})
