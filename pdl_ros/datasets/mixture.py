@@ -62,9 +62,7 @@ class Mixture:
 
     def __init__(self, label_set: LabelSet, groups: Groups, sets: Sequence[MixedSet]) -> None:
         self.label_set, self.groups, self.sets = label_set, groups, tuple(sets)
-        # A set alone counts whatever its weight: a command may ask for one that no training draws.
-        alone = [s._replace(weight=1.0) for s in self.sets] if len(self.sets) == 1 else self.sets
-        drawn = [s for s in alone if s.weight > 0]
+        drawn = [s for s in self.sets if s.weight > 0]
         require(bool(drawn), 'No set of the mixture has a weight above 0; none would be drawn.')
         length = max(len(s.dataset) / s.weight for s in drawn)
         require(

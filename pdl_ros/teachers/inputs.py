@@ -13,7 +13,7 @@ import numpy as np
 from pdl_ros.datasets import layouts
 from pdl_ros.datasets.groups import Groups
 from pdl_ros.datasets.mapped import MappedDataset
-from pdl_ros.datasets.mixture import open_mixture, read_mixture
+from pdl_ros.datasets.mixture import open_sets, read_mixture
 from pdl_ros.datasets.plausible import require_plausible
 from pdl_ros.datasets.source import require_files
 from pdl_ros.errors import PdlError, require
@@ -67,10 +67,10 @@ def _set_of_mixture(file: Path, split: str, chosen: str | None) -> Input:
     names = list(read_mixture(file)[1])
     if chosen is None and len(names) > 1:
         raise PdlError(f'{file} has the sets {", ".join(names)}; say with --set which one.')
-    mixture = open_mixture(file, split, [chosen or names[0]])
-    dataset = mixture.sets[0].dataset
+    label_set, groups, sets = open_sets(file, split, [chosen or names[0]])
+    dataset = sets[0].dataset
     assert isinstance(dataset, MappedDataset)
-    return _input(dataset, mixture.label_set, mixture.groups)
+    return _input(dataset, label_set, groups)
 
 
 def _data_set(root: Path, split: str, label_set: LabelSet) -> Input:
