@@ -16,10 +16,11 @@ from pdl_ros.datasets.mixture import open_mixture
 from pdl_ros.imaging.files import read_rgb, read_samples
 from pdl_ros.labels import LabelSet
 
-from .teacher_networks import SIZE, ByColour, Rows, describe, save_torchscript
+from .teacher_networks import SIZE, ByColour, Rows, describe, save_onnx
 from .test_cli import call
 
 pytest.importorskip('openvino')
+pytest.importorskip('onnx')
 NAMES = ['sky', 'road', 'car', 'bus']
 COLORS = [(90, 160, 230), (80, 80, 80), (220, 20, 20), (250, 250, 250)]
 SKY, ROAD, CAR, BUS = range(4)
@@ -31,12 +32,12 @@ CARS = (slice(30, 54), slice(16, 80))
 def networks(tmp_path_factory) -> list[object]:
     """The options that name a teacher of colours, and one that sees two boxes side by side."""
     folder = tmp_path_factory.mktemp('teachers')
-    semantic = describe(save_torchscript(ByColour(COLORS), folder / 'colours.pt'), classes=[*NAMES])
+    semantic = describe(save_onnx(ByColour(COLORS), folder / 'colours.onnx'), classes=[*NAMES])
     rows = torch.zeros(8 * 12 + 4 * 6 + 2 * 3, 6)
     for row, x in ((0, 32), (1, 64)):  # 32x24 around (x, 42), from cells (0, 0) and (1, 0)
         rows[row] = torch.tensor([x / 8 - row, 42 / 8, np.log(4), np.log(3), 1, 0.9])
     boxes = describe(
-        save_torchscript(Rows(rows, drawn()), folder / 'rows.pt'), kind='boxes', classes=['car']
+        save_onnx(Rows(rows, drawn()), folder / 'rows.onnx'), kind='boxes', classes=['car']
     )
     return ['--semantic', semantic, '--boxes', boxes]
 
@@ -219,7 +220,7 @@ def test_true_instances_are_split_where_the_user_does_not_believe_them(networks,
 
 
 def test_the_sheet_shows_pictures_beside_their_labels(mixture, networks, tmp_path):
-    for name, pictures in (('sheet.png', 2), ('sheet.jpg', 24), ('sheet', 1)):
+    for name, pictures in (('sheet.png', 2), ('sheet', 1)):
         sheet = tmp_path / name
         done(
             mixture, '--out', tmp_path / 'out', *networks, '--sheet', sheet, '--pictures', pictures

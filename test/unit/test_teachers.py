@@ -20,6 +20,7 @@ from ..conftest import SHARED
 from .teacher_networks import SIZE, ByColour, Rows, describe, save_onnx, save_torchscript
 
 pytest.importorskip('openvino')
+pytest.importorskip('onnx')
 STREET = LabelSet.load('street')
 NAMES = ['sky', 'road', 'car', 'bus', 'lamp']
 COLORS = [(90, 160, 230), (80, 80, 80), (220, 20, 20), (250, 250, 250), (0, 250, 0)]
