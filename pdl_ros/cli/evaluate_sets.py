@@ -31,7 +31,7 @@ def score_sets(
     all, and keep them in another file; draw pictures of each in the folder `sheet`.
     """
     from pdl_ros.datasets.mixture import read_network_classes
-    from pdl_ros.evaluation.report import print_explanation, print_means, print_table
+    from pdl_ros.evaluation.report import print_explanation, print_means, print_table, print_whole
     from pdl_ros.evaluation.sets.run import (
         explain_set,
         judged_sets,
@@ -47,15 +47,13 @@ def score_sets(
     for judged in judged_sets(*mixture, of_network, images):
         one = (explain_set if explain else score_set)(segmenter, judged, ap)
         print_table(one.scores, one.name)
+        print_whole(one.whole_things)
         if one.explanation is not None:
             print_explanation(one.explanation)
         if sheet is not None:
             print(f'Pictures: {write_sheet(segmenter, judged, mixture[0], of_network, sheet)}')
         scored.append(one)
-    rows = {one.name: means_of(one.scores) for one in scored}
-    print_means(
-        {**rows, 'mean over sets': summary(scored)},
-        {one.name: one.scores.images for one in scored},
-    )
+    rows = [(one.name, one.scores.images, means_of(one)) for one in scored]
+    print_means(rows, summary(scored))
     if json_file is not None:
         write_json(json_file, {**about, 'mixture': str(file), **to_dict(scored)})

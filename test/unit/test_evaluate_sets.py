@@ -58,8 +58,11 @@ def test_a_set_in_the_classes_of_the_network_has_the_scores_of_its_folder(
     plain = scores_of(monkeypatch, file, '--data', streets / 'drawn', *rest)
     mixed = scores_of(monkeypatch, file, '--data', streets / 'same.yaml', *rest)
     drawn = mixed['sets']['drawn']
+    cars = plain['classes'][5]
+    assert drawn.pop('whole_things')['car'] == pytest.approx(cars['pq']), 'no pixel is unknown'
     assert drawn == {key: plain[key] for key in drawn}
-    assert plain['classes'][5]['tp'] > 0
+    assert cars['tp'] > 0
+    assert mixed['mean'].pop('pq_whole_things') == pytest.approx(plain['pq_things'])
     assert mixed['mean'] == {key: plain[key] for key in mixed['mean']}
 
 
@@ -71,7 +74,7 @@ def test_each_set_is_scored_by_what_it_labels_and_all_are_compared(
     capsys.readouterr()
     mixed = scores_of(monkeypatch, file, '--data', streets / 'street.yaml', *rest)
     said = capsys.readouterr().out
-    assert re.search(r'whole: scores.*people: scores.*mean over\s', said, re.DOTALL)
+    assert re.search(r'whole: scores.*people: scores.*│ mean +│ +│', said, re.DOTALL)
     whole, people = (
         {c['name']: c for c in mixed['sets'][name]['classes']} for name in ('whole', 'people')
     )
