@@ -20,7 +20,7 @@ from pdl_ros.sources import open_source
 from pdl_ros.visualization import overlay
 
 
-def main(source: str, out: str, weights: str = 'camvid_efficientnet_lite0') -> None:
+def main(source: str, out: str, weights: str = 'street_efficientnet_lite0') -> None:
     """Write NNN.png and NNN_class_id.png of every frame and thing into a folder."""
     segmenter = Segmenter.load(weights)
     folder = Path(out)

@@ -17,7 +17,7 @@ from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
 from launch import Action, LaunchContext, LaunchDescription
 
-DEFAULT_VARIANT = 'camvid_efficientnet_lite0'
+DEFAULT_VARIANT = 'street_efficientnet_lite0'
 NAMES = ('image', 'cameras', 'namespace', 'params_file', 'log_level', 'respawn')
 SWITCH = ['true', 'false']
 

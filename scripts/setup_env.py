@@ -55,7 +55,7 @@ append('AMENT_PREFIX_PATH', {prefix!r}, *{underlay!r})
 
 GREETING = """\
 pdl_ros on ROS 2 {ros}. The programs of the package are on PATH, for example:
-  panoptic_node --ros-args -p variant:=camvid_efficientnet_lite0 -r image:=/camera/image_raw
+  panoptic_node --ros-args -p variant:=street_efficientnet_lite0 -r image:=/camera/image_raw
   demo_camera scene 10 0 1 --ros-args -r image:=/camera/image_raw
   pdl_ros --help
 """

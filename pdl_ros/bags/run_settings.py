@@ -30,7 +30,7 @@ class RunSettings:
     the length of the recording. A run that was interrupted goes on after its last whole file.
     """
 
-    weights: str = 'camvid_efficientnet_lite0'
+    weights: str = 'street_efficientnet_lite0'
     device: str = 'auto'
     engine: str = 'auto'
     precision: str = 'auto'

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # it imports rclpy, which a pip-only installation lacks
     from pdl_ros.demo.recorder import RecordedFrame
     from pdl_ros.rerun_recording import RerunRecording
 
-_STREET_WEIGHTS, _SCENE_WEIGHTS = 'camvid_efficientnet_lite0', 'scene_tiny'
+_STREET_WEIGHTS, _SCENE_WEIGHTS = 'street_efficientnet_lite0', 'scene_tiny'
 _ENDLESS = 150  # frames shown of a source without an end
 
 

@@ -8,7 +8,7 @@ from pdl_ros.doctor.child import ProbeError, ask
 from pdl_ros.doctor.finding import DOUBTFUL, MISSING, Finding, Section, megabytes
 
 WEIGHTS = Path(__file__).parents[1] / 'weights'
-STREET, SMALL = 'camvid_efficientnet_lite0', 'scene_tiny'
+STREET, SMALL = 'street_efficientnet_lite0', 'scene_tiny'
 
 
 def storage_section() -> Section:

@@ -73,6 +73,9 @@ class TargetSettings:
     """sigma: of the centre Gaussian, in pixels. Instances below `small_area` pixels weigh
     `small_weight` in the semantic loss (DeeperLab's rule: 64×64, weight 3).
 
+    rare_classes: names of classes, such as pole, each pixel of which weighs `rare_weight` in the
+    semantic loss; they are too few and too thin to be learnt from a small share of hard pixels.
+
     ignore_crowd_in_semantic: crowds are void in the semantic loss too, as deeplab2 has it.
     ignore_stuff_in_offset: the offset loss is on things only; else stuff is taught an offset of 0.
     Both as published code names them; the defaults are detectron2's.
@@ -81,15 +84,17 @@ class TargetSettings:
     sigma: float = 8.0
     small_area: int = 4096
     small_weight: int = 3
+    rare_classes: tuple[str, ...] = ()
+    rare_weight: int = 3
     ignore_crowd_in_semantic: bool = False
     ignore_stuff_in_offset: bool = True
 
     def __post_init__(self) -> None:
         require(0 < self.sigma < 1000, f'sigma is {self.sigma}; it must be positive, below 1000.')
         require(self.small_area >= 0, f'small_area is {self.small_area}; it must not be negative.')
-        require(
-            1 <= self.small_weight <= 255, f'small_weight is {self.small_weight}; 1 to 255 fit.'
-        )
+        for name in ('small_weight', 'rare_weight'):
+            value = getattr(self, name)
+            require(1 <= value <= 255, f'{name} is {value}; 1 to 255 fit.')
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from pdl_ros.datasets.groups import Groups, are_things
 from pdl_ros.datasets.record import Segment
+from pdl_ros.errors import require
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import SEMANTIC_VOID
 from pdl_ros.training.settings import TargetSettings
@@ -19,7 +20,8 @@ _PUBLISHED = TargetSettings()
 class Targets(NamedTuple):
     """Training targets of one image of size (H, W); a weight of 0 takes the pixel out of that loss.
 
-    semantic: (H, W) uint8 train ids or groups, 255 void. semantic_weight: (H, W) uint8, 1 or 3.
+    semantic: (H, W) uint8 train ids or groups, 255 void. semantic_weight: (H, W) uint8,
+    1, or more where small or rare.
     center_heatmap: (1, H, W) float32 in [0, 1]. center_weight: (1, H, W) uint8, 0 on void and
     crowds. offset: (2, H, W) float32, (dy, dx) to the mass centre, in pixels. offset_weight: (1, H,
     W) uint8, 1 on things, or on all that is labelled.
@@ -47,6 +49,7 @@ def make_targets(
     """
     height, width = panoptic.shape
     things = are_things(label_set, groups)
+    weights = _class_weights(label_set, groups, settings)
     targets = Targets(
         np.full((height, width), SEMANTIC_VOID, np.uint8),
         np.ones((height, width), np.uint8),
@@ -66,15 +69,30 @@ def make_targets(
         if not segment.is_crowd:
             targets.center_weight[0, ys, xs] = 1
             targets.offset_weight[0, ys, xs] = is_thing or not settings.ignore_stuff_in_offset
+        if weights[segment.class_id] > 1:
+            targets.semantic_weight[ys, xs] = weights[segment.class_id]
         if is_thing:
             # The mass centre of what is visible in this crop, as all published code has it.
             y, x = ys.mean(), xs.mean()
             if len(ys) < settings.small_area:
-                targets.semantic_weight[ys, xs] = settings.small_weight
+                weight = max(settings.small_weight, weights[segment.class_id])
+                targets.semantic_weight[ys, xs] = weight
             _draw_max(targets.center_heatmap[0], gaussian, round(float(y)), round(float(x)))
             targets.offset[0, ys, xs] = y - ys
             targets.offset[1, ys, xs] = x - xs
     return targets
+
+
+def _class_weights(label_set: LabelSet, groups: Groups, settings: TargetSettings) -> list[int]:
+    """Return what a pixel of each class, and then of each group, weighs. A group is rare where all
+    of its classes are.
+    """
+    names = [c.name for c in label_set.classes]
+    for name in settings.rare_classes:
+        require(name in names, f'rare_classes names {name!r}; the classes are {", ".join(names)}.')
+    rare = [name in settings.rare_classes for name in names]
+    rare += [all(rare[i] for i in group) for group in groups]
+    return [settings.rare_weight if is_rare else 1 for is_rare in rare]
 
 
 def _gaussian(sigma: float) -> np.ndarray:

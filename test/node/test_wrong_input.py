@@ -118,7 +118,7 @@ def test_a_wrong_setting_is_one_sentence_and_the_node_waits_to_be_set_right(
 
 
 WRONG = {
-    "No variant 'yolo'; there are: camvid_efficientnet_lite0": {'variant': 'yolo'},
+    "No variant 'yolo'; there are: street_efficientnet_lite0": {'variant': 'yolo'},
     "No weights '/nowhere/model.safetensors'": {'weights': '/nowhere/model.safetensors'},
     'is not a file of weights': {'weights': __file__},
     "No device 'tpu9'": {'device': 'tpu9'},

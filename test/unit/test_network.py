@@ -359,7 +359,7 @@ def test_the_norms_epsilon_is_the_decoders_and_leaves_the_encoder_alone():
     [
         (lambda: make_backbone('vgg', 16, ()), "No backbone 'vgg'; there are: efficientnet"),
         (lambda: make_backbone('resnet50', 4, ()), 'output_stride is 4; it can be 8, 16 or 32'),
-        (lambda: get_variant('coco'), "No variant 'coco'; there are: camvid_efficientnet_lite0"),
+        (lambda: get_variant('coco'), "No variant 'coco'; there are: street_efficientnet_lite0"),
         (lambda: DecoderSettings(low_level=('res2',)), 'name 1 low-level features but 2'),
     ],
 )

@@ -16,6 +16,7 @@ from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
 from pdl_ros.training.losses import bootstrapped_cross_entropy, joined_cross_entropy
 from pdl_ros.training.paste import paste_things
+from pdl_ros.training.settings import TargetSettings
 from pdl_ros.training.targets import make_targets
 from test.unit.drawn import SCENE, Drawn
 
@@ -181,3 +182,14 @@ def test_what_no_set_labels_whole_is_learnt_from_several():
     found = network(images[1:2]).argmax(1)[0].numpy()
     for segment in sample.segments:
         assert (found == segment.class_id)[sample.panoptic == segment.id].all(), segment
+
+
+def test_rare_classes_weigh_more_and_open_ones_only_if_all_they_may_be_is_rare():
+    settings = TargetSettings(rare_classes=('car', 'large vehicle'), rare_weight=7)
+    panoptic = np.zeros((20, 30), np.int32)
+    panoptic[5:15, 10:20], panoptic[:3, :3] = 1, 2
+    segments = Segment(0, SOME_STUFF), Segment(1, SOME_VEHICLE), Segment(2, PERSON)
+    targets = make_targets(panoptic, segments, STREET, settings, GROUPS)
+    assert [targets.semantic_weight[at] for at in ((19, 29), (10, 15), (1, 1))] == [1, 7, 3]
+    with pytest.raises(PdlError, match="rare_classes names 'tram'; the classes are road,"):
+        make_targets(panoptic, segments, STREET, TargetSettings(rare_classes=('tram',)))

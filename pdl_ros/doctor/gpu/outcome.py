@@ -45,7 +45,7 @@ class Trial:
 def trial_on(device: torch.device) -> Trial:
     """Return what is tried on a device."""
     if device.type == 'cuda':
-        return Trial(device, 'camvid_efficientnet_lite0', (360, 480), 4)
+        return Trial(device, 'street_efficientnet_lite0', (360, 480), 4)
     return Trial(device, 'scene_tiny', (96, 160), 2)
 
 

@@ -19,6 +19,7 @@ _FOLDER = Path(__file__).parent
 _LARGEST = 100_000  # bytes; the shipped ones have under 2,000
 # Whose weights of which label set; what is not here has a recipe of its own, or CamVid's.
 _BY_RELEASE = {
+    ('pdl_ros', 'street'): 'street_efficientnet_lite0',
     ('detectron2', 'cityscapes'): 'detectron2_cityscapes',
     ('detectron2', 'coco'): 'detectron2_coco',
     ('authors', 'cityscapes'): 'authors_cityscapes',
