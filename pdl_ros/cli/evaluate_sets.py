@@ -20,6 +20,7 @@ def score_sets(
     segmenter: Segmenter,
     file: Path,
     mixture: OpenSets,
+    only: list[str],
     images: int,
     ap: str,
     explain: bool,
@@ -30,7 +31,7 @@ def score_sets(
     """Score a network on each set of a mixture out of a file, print its table and then the means of
     all, and keep them in another file; draw pictures of each in the folder `sheet`.
     """
-    from pdl_ros.datasets.mixture import read_network_classes
+    from pdl_ros.datasets.mixture import read_mixture, read_network_classes
     from pdl_ros.evaluation.report import print_explanation, print_means, print_table, print_whole
     from pdl_ros.evaluation.sets.run import (
         explain_set,
@@ -42,6 +43,9 @@ def score_sets(
     )
     from pdl_ros.evaluation.sets.sheet import write_sheet
 
+    wanted = only or [*read_mixture(file)[1]]
+    if without := sorted({*wanted} - {part.name for part in mixture[2]}):
+        print(f'Not scored, as they have no split {about["split"]!r}: {", ".join(without)}')
     scored = []
     of_network = read_network_classes(file, segmenter.label_set)
     for judged in judged_sets(*mixture, of_network, images):

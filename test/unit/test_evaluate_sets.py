@@ -111,6 +111,19 @@ def test_some_images_are_scored_where_all_would_take_long(streets, tmp_path, mon
     assert scores_of(monkeypatch, tmp_path / 'one.json', *folder)['images'] == 1
 
 
+def test_a_set_without_the_split_is_named_and_the_others_are_scored(
+    streets, tmp_path, monkeypatch, capsys
+):
+    file = changed(streets, tmp_path)
+    data = yaml.safe_load(file.read_text())
+    data['sets']['people']['split'] = 'train'
+    file.write_text(yaml.safe_dump(data, sort_keys=False))
+    assert run(monkeypatch, '--data', file, *USED, '--ap', 'none', '--images', 1) == 0
+    said = capsys.readouterr().out
+    assert "Not scored, as they have no split 'val': people" in said
+    assert 'whole: scores' in said
+
+
 def test_pictures_of_each_set_are_written_with_what_was_found(
     streets, tmp_path, monkeypatch, capsys
 ):
@@ -197,5 +210,5 @@ def test_a_users_mistake_is_one_sentence(arguments, says, streets, tmp_path, mon
 
 
 def test_a_set_is_named_of_a_mixture_only(streets, monkeypatch, capsys):
-    assert run(monkeypatch, '--data', streets / 'drawn', '--set', 'drawn') == 2
+    assert run(monkeypatch, '--data', streets / 'drawn', *USED, '--set', 'drawn') == 2
     assert '--set and --sheet are about the sets of a mixture' in capsys.readouterr().err

@@ -170,6 +170,9 @@ def test_a_blob_over_a_car_and_unknown_ground_is_no_whole_car():
     assert whole['car'] == pytest.approx(1 / 1.5), 'one found, one missed, and no false alarm'
     assert [*whole] == ['car', 'bus', 'dog']
     assert math.isnan(whole['bus'])
+    other = SetEvaluator(truth)
+    other.merge(evaluator)
+    assert other.whole_qualities()['car'] == whole['car']
 
 
 @pytest.mark.parametrize('rule', ['coco', 'cityscapes'])

@@ -27,7 +27,13 @@ class SetEvaluator(PanopticEvaluator):
         super().add(image)
         union, classes = whole_union_areas(image.panoptic), self.label_set.num_classes
         counts = count_segments(image.panoptic, classes, union)
-        self._whole = SegmentCounts(*(a + b for a, b in zip(self._whole, counts, strict=True)))
+        self._add_whole(counts)
+
+    def merge(self, other: PanopticEvaluator) -> None:
+        """Add all images of another evaluator of the set, which are not among its own."""
+        super().merge(other)
+        assert isinstance(other, SetEvaluator)
+        self._add_whole(other._whole)
 
     def whole_qualities(self) -> dict[str, float]:
         """Return the PQ of each class of things, by its name, where IoU takes all of a predicted
@@ -35,3 +41,6 @@ class SetEvaluator(PanopticEvaluator):
         """
         pq = np.where(self._whole.tp + self._whole.fn > 0, self._whole.qualities()[0], np.nan)
         return {self.label_set.classes[i].name: float(pq[i]) for i in self.label_set.thing_ids}
+
+    def _add_whole(self, counts: SegmentCounts) -> None:
+        self._whole = SegmentCounts(*(a + b for a, b in zip(self._whole, counts, strict=True)))
