@@ -139,7 +139,9 @@ def evaluate(
         'engine': f'{segmenter.engine.name} {segmenter.engine.precision}',
     }
     if is_mixture:
-        score_sets(segmenter, Path(data), mixture, images, ap, explain, sheet, json_file, about)
+        score_sets(
+            segmenter, Path(data), mixture, sets or [], images, ap, explain, sheet, json_file, about
+        )
         return
     dataset = open_dataset(data, split, segmenter.label_set)
     if images:

@@ -20,6 +20,7 @@ def score_sets(
     segmenter: Segmenter,
     file: Path,
     mixture: OpenSets,
+    only: list[str],
     images: int,
     ap: str,
     explain: bool,
@@ -30,8 +31,8 @@ def score_sets(
     """Score a network on each set of a mixture out of a file, print its table and then the means of
     all, and keep them in another file; draw pictures of each in the folder `sheet`.
     """
-    from pdl_ros.datasets.mixture import read_network_classes
-    from pdl_ros.evaluation.report import print_explanation, print_means, print_table
+    from pdl_ros.datasets.mixture import read_mixture, read_network_classes
+    from pdl_ros.evaluation.report import print_explanation, print_means, print_table, print_whole
     from pdl_ros.evaluation.sets.run import (
         explain_set,
         judged_sets,
@@ -42,20 +43,21 @@ def score_sets(
     )
     from pdl_ros.evaluation.sets.sheet import write_sheet
 
+    wanted = only or [*read_mixture(file)[1]]
+    if without := sorted({*wanted} - {part.name for part in mixture[2]}):
+        print(f'Not scored, as they have no split {about["split"]!r}: {", ".join(without)}')
     scored = []
     of_network = read_network_classes(file, segmenter.label_set)
     for judged in judged_sets(*mixture, of_network, images):
         one = (explain_set if explain else score_set)(segmenter, judged, ap)
         print_table(one.scores, one.name)
+        print_whole(one.whole_things)
         if one.explanation is not None:
             print_explanation(one.explanation)
         if sheet is not None:
             print(f'Pictures: {write_sheet(segmenter, judged, mixture[0], of_network, sheet)}')
         scored.append(one)
-    rows = {one.name: means_of(one.scores) for one in scored}
-    print_means(
-        {**rows, 'mean over sets': summary(scored)},
-        {one.name: one.scores.images for one in scored},
-    )
+    rows = [(one.name, one.scores.images, means_of(one)) for one in scored]
+    print_means(rows, summary(scored))
     if json_file is not None:
         write_json(json_file, {**about, 'mixture': str(file), **to_dict(scored)})

@@ -26,7 +26,8 @@ from pdl_ros.errors import require, require_package
 
 if TYPE_CHECKING:
     from pdl_ros.datasets import PanopticDataset
-    from pdl_ros.evaluation import Scores
+    from pdl_ros.datasets.mixture import Mixture
+    from pdl_ros.evaluation.sets.run import SetScores
     from pdl_ros.network.variants import Variant
     from pdl_ros.pipeline import Segmenter
     from pdl_ros.training.settings import TrainSettings
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 
 _LOG = logging.getLogger('pdl_ros.cli')
+_LOOKED_AT = 1000  # pictures among which those are found that are known worst
 
 
 def train(
@@ -126,7 +128,7 @@ def train(
     from pdl_ros.training.trainer import Trainer
 
     board = TensorBoard(out / 'tensorboard' if tensorboard else None)
-    scored: list[Scores] = []
+    scored: list[Any] = []
     trainer = Trainer(
         chosen,
         training,
@@ -196,26 +198,44 @@ def _encoder_weights(backbone_weights: str, start: str | None, variant: Variant)
 
 
 def _scorer(
-    dataset: PanopticDataset, device: str, scored: list[Scores], board: TensorBoard
+    dataset: PanopticDataset, device: str, scored: list[Any], board: TensorBoard
 ) -> Callable[[Path], dict[str, Any]]:
     """Return what scores a file of weights on a data set; the last scores are kept in `scored`, and
     a few pictures are written to `board`.
     """
+    from pdl_ros.datasets.mixture import Mixture
+    from pdl_ros.datasets.some import Certain
 
     def score(weights: Path) -> dict[str, Any]:
         from pdl_ros.evaluation.run import evaluate
+        from pdl_ros.evaluation.sets.run import summary
 
         segmenter = _segmenter(weights, device)
-        scored[:] = [evaluate(segmenter, dataset)]
-        board.show(segmenter, dataset)
+        if isinstance(dataset, Mixture):
+            scored[:] = _score_sets(segmenter, dataset)
+            scores = summary(scored)
+        else:
+            scored[:] = [evaluate(segmenter, dataset)]
+            scores = scored[0].to_dict()
+        board.show(segmenter, Certain(dataset))
         segmenter.release()
-        return scored[0].to_dict()
+        return scores
 
     return score
 
 
+def _score_sets(segmenter: Segmenter, mixture: Mixture) -> list[SetScores]:
+    """Score a network on each set of a mixture, in the classes that the set tells apart."""
+    from pdl_ros.evaluation.sets.run import judged_sets, score_set
+
+    own = tuple((i,) for i in range(mixture.label_set.num_classes))
+    sets = judged_sets(mixture.label_set, mixture.groups, mixture.sets, own)
+    return [score_set(segmenter, judged, 'none', quiet=True) for judged in sets]
+
+
 def _write_report(title: str, out: Path, validation: PanopticDataset | None, device: str) -> None:
     """Write the page of a training, with the pictures that its last weights know worst."""
+    from pdl_ros.datasets.some import Certain, EvenlySpread
     from pdl_ros.training.pictures import worst_pictures
     from pdl_ros.training.report import write_report
 
@@ -223,7 +243,8 @@ def _write_report(title: str, out: Path, validation: PanopticDataset | None, dev
     scores = json.loads(scores_file.read_text()) if scores_file.is_file() else None
     worst = []
     if validation is not None:
-        worst = worst_pictures(_segmenter(out / 'weights.safetensors', device), validation)
+        some = EvenlySpread(Certain(validation), _LOOKED_AT)
+        worst = worst_pictures(_segmenter(out / 'weights.safetensors', device), some)
     print(f'Report: {write_report(out, title, scores, worst)}')
 
 
@@ -235,13 +256,21 @@ def _segmenter(weights: Path, device: str) -> Segmenter:
     return Segmenter.load(weights, device, engine=EngineSettings('torch', 'fp32'))
 
 
-def _say(step: int, out: Path, scored: list[Scores]) -> None:
-    """Print what came of a training, and write its scores."""
-    from pdl_ros.evaluation.report import print_table, write_json
+def _say(step: int, out: Path, scored: list[Any]) -> None:
+    """Print what came of a training, and write its scores: `Scores`, or `SetScores` of each set of
+    a mixture.
+    """
+    from pdl_ros.evaluation import Scores
+    from pdl_ros.evaluation.report import print_means, print_table, write_json
+    from pdl_ros.evaluation.sets.run import means_of, summary, to_dict
+    from pdl_ros.runtime import files
 
-    if scored:
+    if scored and isinstance(scored[0], Scores):
         print_table(scored[0])
         write_json(scored[0], out / 'scores.json', {'step': step})
+    elif scored:
+        print_means([(s.name, s.scores.images, means_of(s)) for s in scored], summary(scored))
+        files.write_json(out / 'scores.json', {'step': step, **to_dict(scored)})
     print(f'Weights: {out / "weights.safetensors"}')
     if (out / 'best.safetensors').is_file():
         print(f'Weights of the best PQ: {out / "best.safetensors"}')

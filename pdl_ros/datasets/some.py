@@ -1,4 +1,4 @@
-"""Some images of a data set."""
+"""Some images of a data set, or some of its labels."""
 
 from __future__ import annotations
 
@@ -19,3 +19,17 @@ class EvenlySpread:
 
     def __getitem__(self, index: int) -> Sample:
         return self._dataset[self._places[index]]
+
+
+class Certain:
+    """A data set with the labels that name one class; what they leave open is void."""
+
+    def __init__(self, dataset: PanopticDataset) -> None:
+        self._dataset, self.label_set = dataset, dataset.label_set
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample, classes = self._dataset[index], self.label_set.num_classes
+        return sample._replace(segments=tuple(s for s in sample.segments if s.class_id < classes))

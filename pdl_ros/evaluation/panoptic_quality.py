@@ -34,12 +34,13 @@ class SegmentCounts(NamedTuple):
         return pq, np.where(unfound, 0.0, divide(self.iou_sum, self.tp)), rq
 
 
-def match(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
-    """Return which labelled and predicted segments are pairs, (T, P) bool, and the (T, P) unions.
+def match(overlaps: Overlaps, union: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return which labelled and predicted segments are pairs, (T, P) bool, and the (T, P) unions:
+    those given, or the published `union_areas`.
 
     A pair is of one class and has an IoU above 0.5, so there is at most one partner for each.
     """
-    union = union_areas(overlaps)
+    union = union_areas(overlaps) if union is None else union
     comparable = overlaps.truth_classes[:, None] == overlaps.classes
     comparable &= ~overlaps.is_crowd[:, None]
     return comparable & (2 * overlaps.shared > union), union
@@ -53,10 +54,20 @@ def union_areas(overlaps: Overlaps) -> np.ndarray:
     return union
 
 
-def count_segments(overlaps: Overlaps, num_classes: int) -> SegmentCounts:
-    """Match the segments of one image and count them by class."""
+def whole_union_areas(overlaps: Overlaps) -> np.ndarray:
+    """Return the (T, P) unions with all of a predicted segment, also what lies on unlabelled
+    pixels.
+    """
+    union: np.ndarray = union_areas(overlaps) + overlaps.on_void
+    return union
+
+
+def count_segments(
+    overlaps: Overlaps, num_classes: int, union: np.ndarray | None = None
+) -> SegmentCounts:
+    """Match the segments of one image and count them by class; union: as in `match`."""
     truth_classes, classes, shared = overlaps.truth_classes, overlaps.classes, overlaps.shared
-    matched, union = match(overlaps)
+    matched, union = match(overlaps, union)
     rows, columns = np.nonzero(matched)
 
     # Where a class has several crowd regions the last one hides the others, as in panopticapi.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 _MEANS = {
     'pq': 'PQ',
-    'sq': 'SQ',
-    'rq': 'RQ',
     'pq_things': 'things',
     'pq_stuff': 'stuff',
+    'pq_whole_things': 'whole',
     'miou': 'mIoU',
     'ap': 'AP',
     'ap50': 'AP50',
@@ -54,6 +53,15 @@ def print_table(scores: Scores, name: str = '') -> None:
         print(', '.join(f'{n} {_percent(v)}' for n, v in scores.ap_details.items()))
 
 
+def print_whole(things: Mapping[str, float]) -> None:
+    """Print PQ of things by class where IoU takes all of a prediction, in percent; nothing where no
+    class has a value.
+    """
+    known = [f'{name} {_percent(value)}' for name, value in things.items() if not math.isnan(value)]
+    if known:
+        print(f'PQ of whole things, with what lies on unknown ground: {", ".join(known)}')
+
+
 def print_explanation(explanation: Explanation) -> None:
     """Print what each head costs, what became of the labelled things, and the worst images."""
     told = explanation.to_dict()
@@ -80,15 +88,19 @@ def print_explanation(explanation: Explanation) -> None:
     Console().print(table)
 
 
-def print_means(rows: Mapping[str, Mapping[str, float]], images: Mapping[str, int]) -> None:
-    """Print the means of several data sets below each other, in percent. rows: by what they are of,
-    each the same scores by their names.
+def print_means(
+    sets: Sequence[tuple[str, int, Mapping[str, float]]], over_all: Mapping[str, float]
+) -> None:
+    """Print means of several data sets below each other, in percent, and those over all sets.
+
+    sets: of each its name, how many images it has, and its scores by their names; SQ and RQ are not
+    shown, as lines are short.
     """
-    headings = [_MEANS.get(name, name) for name in next(iter(rows.values()))]
-    table = _table('Means over classes, in percent', 'images', *headings)
-    for name, row in rows.items():
-        count = str(images[name]) if name in images else ''
-        table.add_row(name, count, *map(_percent, row.values()))
+    table = _table('Means over classes, in percent', 'images', *_MEANS.values())
+    for name, images, row in sets:
+        table.add_row(name, str(images), *(_percent(row[mean]) for mean in _MEANS))
+    table.add_section()
+    table.add_row('mean', '', *(_percent(over_all[mean]) for mean in _MEANS))
     Console().print(table)
 
 

@@ -21,17 +21,17 @@ def write_report(
     """Write ``folder/report.html`` of the logs and the recipe there; return its path.
 
     scores: plain data of a scoring (`Scores.to_dict`): `classes` as a list of rows, and maybe
-    `confusion`.
+    `confusion`; or under `sets` such data of each set of a mixture by its name.
     """
     require_package('matplotlib', 'train')
     parts = [_curves(folder)]
-    if scores is not None:
-        parts += [page.heading('Scores in percent'), page.scores_table(scores)]
-        if scores.get('confusion'):
-            parts += [
-                page.heading('Pixels of each labelled class by predicted class, in percent'),
-                page.confusion_table(scores),
-            ]
+    sets = scores and (scores.get('sets') or {'': scores})
+    for name, of_set in (sets or {}).items():
+        where = f'{name}: ' if name else ''
+        parts += [page.heading(f'{where}Scores in percent'), page.scores_table(of_set)]
+        if of_set.get('confusion'):
+            words = 'Pixels of each labelled class by predicted class, in percent'
+            parts += [page.heading(where + words), page.confusion_table(of_set)]
     if worst:
         parts.append(page.heading('Most pixels of a wrong class: labels, then prediction'))
         parts += [_pictures(found) for found in worst]

@@ -58,8 +58,11 @@ def test_a_set_in_the_classes_of_the_network_has_the_scores_of_its_folder(
     plain = scores_of(monkeypatch, file, '--data', streets / 'drawn', *rest)
     mixed = scores_of(monkeypatch, file, '--data', streets / 'same.yaml', *rest)
     drawn = mixed['sets']['drawn']
+    cars = plain['classes'][5]
+    assert drawn.pop('whole_things')['car'] == pytest.approx(cars['pq']), 'no pixel is unknown'
     assert drawn == {key: plain[key] for key in drawn}
-    assert plain['classes'][5]['tp'] > 0
+    assert cars['tp'] > 0
+    assert mixed['mean'].pop('pq_whole_things') == pytest.approx(plain['pq_things'])
     assert mixed['mean'] == {key: plain[key] for key in mixed['mean']}
 
 
@@ -71,7 +74,7 @@ def test_each_set_is_scored_by_what_it_labels_and_all_are_compared(
     capsys.readouterr()
     mixed = scores_of(monkeypatch, file, '--data', streets / 'street.yaml', *rest)
     said = capsys.readouterr().out
-    assert re.search(r'whole: scores.*people: scores.*mean over\s', said, re.DOTALL)
+    assert re.search(r'whole: scores.*people: scores.*│ mean +│ +│', said, re.DOTALL)
     whole, people = (
         {c['name']: c for c in mixed['sets'][name]['classes']} for name in ('whole', 'people')
     )
@@ -106,6 +109,19 @@ def test_some_images_are_scored_where_all_would_take_long(streets, tmp_path, mon
     assert mixed['sets']['people']['images'] == 1
     folder = ('--data', streets / 'drawn', *USED, '--images', 1)
     assert scores_of(monkeypatch, tmp_path / 'one.json', *folder)['images'] == 1
+
+
+def test_a_set_without_the_split_is_named_and_the_others_are_scored(
+    streets, tmp_path, monkeypatch, capsys
+):
+    file = changed(streets, tmp_path)
+    data = yaml.safe_load(file.read_text())
+    data['sets']['people']['split'] = 'train'
+    file.write_text(yaml.safe_dump(data, sort_keys=False))
+    assert run(monkeypatch, '--data', file, *USED, '--ap', 'none', '--images', 1) == 0
+    said = capsys.readouterr().out
+    assert "Not scored, as they have no split 'val': people" in said
+    assert 'whole: scores' in said
 
 
 def test_pictures_of_each_set_are_written_with_what_was_found(
@@ -194,5 +210,5 @@ def test_a_users_mistake_is_one_sentence(arguments, says, streets, tmp_path, mon
 
 
 def test_a_set_is_named_of_a_mixture_only(streets, monkeypatch, capsys):
-    assert run(monkeypatch, '--data', streets / 'drawn', '--set', 'drawn') == 2
+    assert run(monkeypatch, '--data', streets / 'drawn', *USED, '--set', 'drawn') == 2
     assert '--set and --sheet are about the sets of a mixture' in capsys.readouterr().err

@@ -14,8 +14,9 @@ from pdl_ros.datasets import Sample, Segment
 from pdl_ros.evaluation import PanopticEvaluator, Scores
 from pdl_ros.evaluation.run import count_result
 from pdl_ros.evaluation.sets.classes import set_classes
+from pdl_ros.evaluation.sets.evaluator import SetEvaluator
 from pdl_ros.evaluation.sets.predicted import SetResults
-from pdl_ros.evaluation.sets.run import JudgedSet, with_counted_things
+from pdl_ros.evaluation.sets.run import with_counted_things
 from pdl_ros.evaluation.sets.truth import SetTruth
 from pdl_ros.fusion import PanopticResult
 from pdl_ros.labels import LabelClass, LabelSet
@@ -72,9 +73,9 @@ def judge(sample, result, groups=(), labelled=None, ap='none', network=SAME) -> 
     labelled = range(COUNT + len(groups)) if labelled is None else labelled
     classes = set_classes(LABELS, groups, labelled, 'mine')
     truth = SetTruth(OneImage(sample, groups), classes)
-    judged = JudgedSet('mine', truth, SetResults(network, classes))
-    evaluator = judged.evaluator(ap)
-    evaluator.add(count_result(evaluator, truth[0], judged.results(result)))
+    results = SetResults(network, classes)
+    evaluator = SetEvaluator(truth, ap)
+    evaluator.add(count_result(evaluator, truth[0], results(result)))
     return with_counted_things(evaluator.compute(), truth.label_set)
 
 
@@ -157,6 +158,21 @@ def test_where_nobody_told_things_apart_there_is_no_pq_but_an_iou():
     assert row(scores, 'car').iou == 2 / 4
     assert scores.pq == row(scores, 'road').pq
     assert math.isnan(scores.pq_things)
+
+
+def test_a_blob_over_a_car_and_unknown_ground_is_no_whole_car():
+    truth = OneImage(sample_of([1, 1, 9, 9, 9, 2, 2], {1: CAR, 2: CAR}))
+    evaluator = SetEvaluator(truth)
+    result = result_of([CAR_1] * 5 + [CAR_2] * 2)
+    evaluator.add(count_result(evaluator, truth[0], result))
+    assert evaluator.compute().classes[CAR].pq == 1, 'by the published rule'
+    whole = evaluator.whole_qualities()
+    assert whole['car'] == pytest.approx(1 / 1.5), 'one found, one missed, and no false alarm'
+    assert [*whole] == ['car', 'bus', 'dog']
+    assert math.isnan(whole['bus'])
+    other = SetEvaluator(truth)
+    other.merge(evaluator)
+    assert other.whole_qualities()['car'] == whole['car']
 
 
 @pytest.mark.parametrize('rule', ['coco', 'cityscapes'])

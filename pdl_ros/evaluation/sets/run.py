@@ -15,9 +15,10 @@ from pdl_ros.datasets.mixture import MixedSet
 from pdl_ros.datasets.some import EvenlySpread
 from pdl_ros.evaluation.arithmetic import mean, none_for_nan
 from pdl_ros.evaluation.explain import Explanation, explain_with
-from pdl_ros.evaluation.metrics import PanopticEvaluator, Scores, means
+from pdl_ros.evaluation.metrics import Scores, means
 from pdl_ros.evaluation.run import score_all
 from pdl_ros.evaluation.sets.classes import set_classes
+from pdl_ros.evaluation.sets.evaluator import SetEvaluator
 from pdl_ros.evaluation.sets.predicted import SetResults
 from pdl_ros.evaluation.sets.truth import SetTruth
 from pdl_ros.evaluation.truth_heads import TruthClasses
@@ -37,18 +38,16 @@ class JudgedSet:
     truth: PanopticDataset
     results: SetResults
 
-    def evaluator(self, ap_rule: str) -> PanopticEvaluator:
-        """Return an empty evaluator for the set."""
-        truth = self.truth
-        return PanopticEvaluator(truth.label_set, ap_rule, groups_of(truth), spares_void=True)
-
 
 @dataclass(frozen=True)
 class SetScores:
-    """What came of one set."""
+    """What came of one set. whole_things: PQ of each class of things where their IoU takes all of a
+    prediction, also what lies on unknown ground; NaN where there is nothing to find.
+    """
 
     name: str
     scores: Scores
+    whole_things: dict[str, float]
     explanation: Explanation | None = None
 
 
@@ -79,13 +78,15 @@ def score_set(
     segmenter: Segmenter, judged: JudgedSet, ap_rule: str = 'cityscapes', quiet: bool = False
 ) -> SetScores:
     """Segment every image of a set, and return the scores."""
+    evaluator = SetEvaluator(judged.truth, ap_rule)
     scores = score_all(
-        judged.evaluator(ap_rule),
+        evaluator,
         judged.truth,
         lambda sample: judged.results(segmenter(sample.image)),
         quiet,
     )
-    return SetScores(judged.name, with_counted_things(scores, judged.truth.label_set))
+    counted = with_counted_things(scores, judged.truth.label_set)
+    return SetScores(judged.name, counted, evaluator.whole_qualities())
 
 
 def explain_set(
@@ -94,13 +95,11 @@ def explain_set(
     """Do what `score_set` does, and say why the scores are what they are."""
     truth = judged.truth
     classes = TruthClasses(truth.label_set, groups_of(truth), judged.results.right(truth))
-    scores, told = explain_with(
-        judged.evaluator(ap_rule), segmenter, truth, classes, judged.results, quiet
-    )
-    counted = {n: with_counted_things(s, truth.label_set) for n, s in told.truth.items()}
-    return SetScores(
-        judged.name, with_counted_things(scores, truth.label_set), replace(told, truth=counted)
-    )
+    evaluator = SetEvaluator(truth, ap_rule)
+    scores, told = explain_with(evaluator, segmenter, truth, classes, judged.results, quiet)
+    told.truth = {n: with_counted_things(s, truth.label_set) for n, s in told.truth.items()}
+    counted = with_counted_things(scores, truth.label_set)
+    return SetScores(judged.name, counted, evaluator.whole_qualities(), told)
 
 
 def with_counted_things(scores: Scores, label_set: LabelSet) -> Scores:
@@ -116,14 +115,18 @@ def with_counted_things(scores: Scores, label_set: LabelSet) -> Scores:
     return replace(scores, classes=tuple(classes), **changed)
 
 
-def means_of(scores: Scores) -> dict[str, float]:
-    """Return the scores of a set that are compared with those of others, by name."""
-    return {name: getattr(scores, name) for name in MEANS}
+def means_of(part: SetScores) -> dict[str, float]:
+    """Return the scores of a set that are compared with those of others, by name: `MEANS`, and the
+    mean of its `whole_things`.
+    """
+    whole = mean(np.array([*part.whole_things.values()], float))
+    return {**{name: getattr(part.scores, name) for name in MEANS}, 'pq_whole_things': whole}
 
 
 def summary(sets: Sequence[SetScores]) -> dict[str, float]:
     """Return the mean over sets of each of `means_of`; NaN where no set has it."""
-    return {name: mean(np.array([getattr(s.scores, name) for s in sets])) for name in MEANS}
+    rows = [means_of(part) for part in sets]
+    return {name: mean(np.array([row[name] for row in rows])) for name in rows[0]}
 
 
 def to_dict(sets: Sequence[SetScores]) -> dict[str, Any]:
@@ -133,4 +136,4 @@ def to_dict(sets: Sequence[SetScores]) -> dict[str, Any]:
 
 def _plain(part: SetScores) -> Mapping[str, Any]:
     told = {} if part.explanation is None else {'explanation': part.explanation.to_dict()}
-    return {**part.scores.to_dict(), **told}
+    return {**part.scores.to_dict(), 'whole_things': none_for_nan(part.whole_things), **told}

@@ -14,6 +14,7 @@ from pdl_ros.datasets.record import label_values
 from pdl_ros.datasets.some import EvenlySpread
 from pdl_ros.evaluation.run import count_result
 from pdl_ros.evaluation.sets.classes import set_classes
+from pdl_ros.evaluation.sets.evaluator import SetEvaluator
 from pdl_ros.evaluation.sets.predicted import SetResults
 from pdl_ros.evaluation.sets.run import JudgedSet
 from pdl_ros.fusion import PanopticResult
@@ -65,7 +66,7 @@ def write_sheet(
 
 def things_in_words(judged: JudgedSet, sample: Sample, result: PanopticResult) -> tuple[str, str]:
     """Say how many things of each class there are, and how many were found and made up."""
-    counts = count_result(judged.evaluator('none'), sample, result).segments
+    counts = count_result(SetEvaluator(judged.truth), sample, result).segments
     found, false, missed = (np.asarray(c).astype(int) for c in counts[1:])
     classes, there, said = judged.truth.label_set.classes, [], []
     for place in judged.truth.label_set.thing_ids:

@@ -1,0 +1,62 @@
+"""A training on a mixture from the shell: trained, scored set by set, reported, gone on with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pdl_ros.labels import LabelSet
+from pdl_ros.network import checkpoints
+
+from .test_cli import call, write_dataset
+
+
+@pytest.fixture
+def mixture(tmp_path: Path) -> Path:
+    """Two sets of the same pictures: of one the cars alone are known, the other joins all stuff."""
+    for name in ('cars', 'people'):
+        write_dataset(tmp_path / name)
+        (tmp_path / name / 'labels.yaml').write_text(LabelSet.load('scene').to_yaml())
+    names = [c.name for c in LabelSet.load('scene').classes]
+    only_cars = {name: 'void' for name in names if name != 'car'}
+    joined = dict.fromkeys(('building', 'road'), 'building|road')
+    file = tmp_path / 'mixture.yaml'
+    sets = {
+        'cars': {'folder': 'cars', 'weight': 1, 'classes': only_cars},
+        'people': {'folder': 'people', 'weight': 2, 'classes': joined, 'crowds': ['car']},
+    }
+    file.write_text(yaml.safe_dump({'labels': 'scene', 'sets': sets}))
+    return file
+
+
+def test_a_mixture_is_trained_scored_set_by_set_and_gone_on_with(mixture, tmp_path):
+    pytest.importorskip('lightning_fabric')
+    pytest.importorskip('matplotlib')
+    out = tmp_path / 'run'
+    command = ('train', 'scene_tiny', '--data', mixture, '--out', out, '--backbone-weights', 'none',
+               '--batch-size', 2, '--device', 'cpu', '--set', 'augmentation.paste=1.0')  # fmt: skip
+    paused = call(*command, '--steps', 2, '--until', 1, '--val-split', 'none')
+    assert paused.returncode == 0, paused.stderr
+    done = call(*command, '--steps', 2, '--report')
+    assert done.returncode == 0, done.stderr
+    assert len((out / 'log.csv').read_text().splitlines()) == 1 + 2
+    scores = json.loads((out / 'scores.json').read_text())
+    assert {*scores['sets']} == {'cars', 'people'}
+    assert 0 <= scores['mean']['miou'] <= 1
+    classes = {c['name'] for c in scores['sets']['people']['classes']}
+    assert 'building|road' in classes and 'road' not in classes
+    header = checkpoints.read(out / 'weights.safetensors').header
+    assert header['scores']['miou'] == pytest.approx(scores['mean']['miou'], abs=1e-4)
+    report = (out / 'report.html').read_text()
+    assert 'cars: Scores in percent' in report and 'people: Scores in percent' in report
+
+
+def test_a_mixture_in_other_classes_than_asked_for_is_refused(mixture, tmp_path):
+    pytest.importorskip('lightning_fabric')
+    refused = call('train', 'scene_tiny', '--data', mixture, '--labels', 'street', '--out',
+                   tmp_path / 'run', '--backbone-weights', 'none')  # fmt: skip
+    assert refused.returncode == 2
+    assert "has label set 'street', the data 'scene'" in refused.stderr
