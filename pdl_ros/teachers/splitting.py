@@ -17,6 +17,8 @@ _MARGIN = 0.08  # of a box, by which its thing may stick out of it
 _FRONT = 0.85  # what the distance to a box that is in front counts
 _SAME = 0.65  # IoU from which two boxes, of whatever classes, are one thing's
 _SMALLEST = 30  # pixels of an instance
+_WITHIN = 0.85  # share of a box from which it lies in another
+_INSIDE = 0.5  # what it has to fill then
 
 
 class Split(NamedTuple):
@@ -48,6 +50,7 @@ def split(
             continue
         labels.numbers[of_class] = 0
         fitting = best_boxes([b for b in boxes if ids.intersection(b.class_ids)], _SAME)
+        fitting = _that_fit(of_class, fitting, settings)
         owner, regions, explained = _split_mask(of_class, fitting, settings)
         first = int(labels.numbers.max()) + 1
         for number, index in enumerate(np.unique(owner[owner >= 0]), first):
@@ -65,8 +68,6 @@ def _split_mask(
     """
     count, regions, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     owner = _nearest(mask, boxes)
-    good = np.array([_fits(owner == i, box, settings) for i, box in enumerate(boxes)] + [False])
-    owner = np.where(good[owner], owner, -1)
     explained = 0
     for region in range(1, count):
         x, y, width, height, area = stats[region]
@@ -77,6 +78,21 @@ def _split_mask(
         else:
             owner[window][inside] = -1
     return owner, count - 1, explained
+
+
+def _that_fit(mask: np.ndarray, boxes: Sequence[Box], settings: LabelSettings) -> list[Box]:
+    """Leave the boxes whose own pixels look like one thing: they fill enough of it.
+
+    More is asked of a box that lies in another: it may be a car before a bus, or a window.
+    """
+    owner = _nearest(mask, boxes)
+    areas = np.bincount(owner[owner >= 0], minlength=len(boxes))
+    kept = []
+    for box, area in zip(boxes, areas, strict=True):
+        fill = _INSIDE if _lies_in_another(box, boxes) else settings.fill
+        if area >= max(_SMALLEST, fill * (box.x1 - box.x0) * (box.y1 - box.y0)):
+            kept.append(box)
+    return kept
 
 
 def _nearest(mask: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
@@ -104,9 +120,12 @@ def _nearest(mask: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
     return owner
 
 
-def _fits(mask: np.ndarray, box: Box, settings: LabelSettings) -> bool:
-    """Tell whether the pixels that a box was given look like one thing in it."""
-    area = np.count_nonzero(mask)
-    if area < _SMALLEST:
-        return False
-    return area >= settings.fill * (box.x1 - box.x0) * (box.y1 - box.y0)
+def _lies_in_another(box: Box, boxes: Sequence[Box]) -> bool:
+    """Tell whether most of a box is in another one."""
+    area = (box.x1 - box.x0) * (box.y1 - box.y0)
+    for other in boxes:
+        width = min(box.x1, other.x1) - max(box.x0, other.x0)
+        height = min(box.y1, other.y1) - max(box.y0, other.y0)
+        if other is not box and width > 0 and height > 0 and width * height > _WITHIN * area:
+            return True
+    return False
