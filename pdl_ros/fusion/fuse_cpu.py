@@ -9,12 +9,13 @@ from torch import Tensor
 
 from pdl_ros.fusion.buffers import TILE_COLUMNS, TILE_ROWS, Tally, empty_tallies, worker_buffers
 from pdl_ros.fusion.centers_cpu import find_centers, sample_points
+from pdl_ros.fusion.components import find_components
 from pdl_ros.fusion.grouping_cpu import nearby_centers
 from pdl_ros.fusion.labels_cpu import write_labels
-from pdl_ros.fusion.limits import PROBABILITY_UNIT
+from pdl_ros.fusion.limits import NO_EVIDENCE, PROBABILITY_UNIT
 from pdl_ros.fusion.pixels_cpu import segment_strip
 from pdl_ros.fusion.result import PanopticResult
-from pdl_ros.fusion.sampling import Grids
+from pdl_ros.fusion.sampling import Axis, Grids, sample_at, usable
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.fusion.tables import Counts, tabulate, thing_classes
 from pdl_ros.fusion.views import axis_view, head_view
@@ -64,6 +65,10 @@ def fuse_frame(
         ys, xs = moment.T // counts.votes.sum(1).clamp(min=1).numpy()
         read = sample_points(heatmap, down, along, ys, xs)
         counts = counts._replace(objectness=torch.from_numpy(read))
+    if settings.without_center == 'components' and not len(centers):
+        counts = _count_components(
+            counts, semantic, instance, semantic_head, axes, label_set, scaled
+        )
     table, labels = tabulate(counts, label_set, settings, scaled.stuff_area)
     panoptic = np.empty(size, np.int32)
     running, panoptic_ids, stuff_ids = (label.numpy() for label in labels)
@@ -88,4 +93,40 @@ def _sum(tallies: list[Tally], centers: np.ndarray, heights: np.ndarray) -> Coun
         center=torch.from_numpy(centers[:, ::-1].copy()),
         objectness=torch.from_numpy(heights),
         area=torch.from_numpy(area.sum(0)),
+    )
+
+
+def _count_components(
+    counts: Counts,
+    semantic: np.ndarray,
+    instance: np.ndarray,
+    semantic_head: Tensor,
+    axes: tuple[Axis, Axis],
+    label_set: LabelSet,
+    scaled: FusionSettings,
+) -> Counts:
+    """Count the components of a frame without centres as if they had been grouped, and write their
+    numbers into the instance map.
+
+    Only where there are some of them is anything sampled again: a road without cars costs nothing.
+    """
+    things = np.array(label_set.thing_ids, np.int64)
+    if not (counts.area.numpy()[things] >= max(scaled.stuff_area, 1)).any():
+        return counts
+    parts = find_components(semantic, label_set, scaled.stuff_area, scaled.top_k)
+    instance[:] = parts.index
+    ys, xs = np.nonzero(parts.index)
+    number = torch.from_numpy(parts.index[ys, xs] - 1)
+    logits = usable(semantic_head, NO_EVIDENCE)
+    chance = sample_at(logits, axes, torch.from_numpy(ys), torch.from_numpy(xs)).softmax(0)
+    own = chance[torch.from_numpy(parts.class_id)[number], torch.arange(len(number))]
+    count, rows = len(parts.area), torch.arange(len(parts.area))
+    at = rows, torch.from_numpy(np.searchsorted(things, parts.class_id))
+    votes = torch.zeros((count, max(len(things), 1)), dtype=torch.int64)
+    probability = torch.zeros(votes.shape, dtype=torch.float64)
+    votes[at] = torch.from_numpy(parts.area)
+    probability[at] = torch.zeros(count, dtype=torch.float64).index_add_(0, number, own.double())
+    center = torch.from_numpy(parts.center[:, ::-1].copy())
+    return Counts(
+        votes, probability, torch.from_numpy(parts.box), center, torch.zeros(count), counts.area
     )

@@ -75,6 +75,26 @@ def centers_by_hand(heatmap: np.ndarray, fusion: FusionSettings) -> list[tuple[i
     return [at for at, value in peaks.items() if value > limit]
 
 
+def components_by_hand(semantic: np.ndarray, fusion: FusionSettings) -> list[list]:
+    """Return the pixels of each large enough part, the part whose first pixel comes first first."""
+    parts: list[list] = []
+    left = {tuple(at) for at in np.argwhere((semantic == CAR) | (semantic == DOG)).tolist()}
+    while left:
+        todo = [min(left)]
+        left.discard(todo[0])
+        part = []
+        while todo:
+            y, x = todo.pop()
+            part.append((y, x))
+            for near in np.ndindex(3, 3):
+                at = (y + near[0] - 1, x + near[1] - 1)
+                if at in left and semantic[at] == semantic[y, x]:
+                    left.discard(at)
+                    todo.append(at)
+        parts.append(part)
+    return [part for part in parts if len(part) >= fusion.stuff_area][: fusion.top_k]
+
+
 def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
     """Return (semantic, instance, panoptic, rows) of (C, H, W), (H, W), (2, H, W) float32."""
     semantic = logits.argmax(0)
@@ -88,6 +108,10 @@ def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
         ]
         if centers:
             pixels_of.setdefault(distances.index(min(distances)), []).append((y, x))
+    has_centers = bool(centers)
+    if not has_centers and fusion.without_center == 'components':
+        pixels_of = dict(enumerate(components_by_hand(semantic, fusion)))
+        centers = [tuple(np.mean(pixels, 0)) for pixels in pixels_of.values()]
     instance, panoptic = np.zeros(semantic.shape, int), np.full(semantic.shape, VOID)
     probability = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(0)
     rows, counter = [], dict.fromkeys(range(4), 0)
@@ -101,6 +125,7 @@ def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
         panoptic[ys, xs] = class_id * 100 + counter[class_id]
         center = centers[index]
         at = center if fusion.objectness == 'center' else (int(ys.mean()), int(xs.mean()))
+        objectness = heatmap[at] if has_centers else 0
         rows.append(
             {
                 'id': class_id * 100 + counter[class_id],
@@ -108,8 +133,8 @@ def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
                 'is_thing': True,
                 'instance_id': running,
                 'area': len(pixels),
-                'score': heatmap[at] * probability[class_id, ys, xs].mean(),
-                'objectness': heatmap[at],
+                'score': objectness * probability[class_id, ys, xs].mean(),
+                'objectness': objectness,
                 'class_score': probability[class_id, ys, xs].mean(),
                 'box': [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1],
                 'center': [center[1], center[0]],
@@ -131,6 +156,7 @@ fusion_settings = st.builds(
     nms_kernel=st.sampled_from([1, 3, 5, 7]),
     top_k=st.integers(1, 8) | st.just(200),
     stuff_area=st.integers(0, 12),
+    without_center=st.sampled_from(['void', 'components']),
     objectness=st.sampled_from(['center', 'mask_centroid']),
     align_corners=st.booleans(),
 )
@@ -147,6 +173,8 @@ def head_arrays(draw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         logits = np.eye(4, dtype=np.float32)[classes].transpose(2, 0, 1) * 4
     steps = draw(st.sampled_from([2, 4, 20]))  # few steps make plateaus
     heatmap = (rng.integers(-1, steps + 1, shape) / np.float32(steps)).astype(np.float32)
+    if draw(st.integers(0, 3)) == 0:
+        heatmap[:] = 0  # no centre
     offset = rng.normal(0, 3, (2, *shape)).astype(np.float32)
     if draw(st.booleans()):  # halves make centres equally far
         offset = np.round(offset * 2) / 2
