@@ -13,11 +13,11 @@ from pdl_ros.labels import LabelSet
 class Components(NamedTuple):
     """Connected parts of one class each, numbered in reading order of their first pixels.
 
-    index: (H, W) int32, 1..K, 0 elsewhere. class_id: (K,) int64. area: (K,) int64 pixels. box: (K,
+    number: (H, W) int32, 1..K, 0 elsewhere. class_id: (K,) int64. area: (K,) int64 pixels. box: (K,
     4) int32 (x0, y0, x1, y1), exclusive. center: (K, 2) float32 (y, x), the mean of the pixels.
     """
 
-    index: np.ndarray
+    number: np.ndarray
     class_id: np.ndarray
     area: np.ndarray
     box: np.ndarray

@@ -114,9 +114,9 @@ def _count_components(
     if not (counts.area.numpy()[things] >= max(scaled.stuff_area, 1)).any():
         return counts
     parts = find_components(semantic, label_set, scaled.stuff_area, scaled.top_k)
-    instance[:] = parts.index
-    ys, xs = np.nonzero(parts.index)
-    number = torch.from_numpy(parts.index[ys, xs] - 1)
+    instance[:] = parts.number
+    ys, xs = np.nonzero(parts.number)
+    number = torch.from_numpy(parts.number[ys, xs] - 1)
     logits = usable(semantic_head, NO_EVIDENCE)
     chance = sample_at(logits, axes, torch.from_numpy(ys), torch.from_numpy(xs)).softmax(0)
     own = chance[torch.from_numpy(parts.class_id)[number], torch.arange(len(number))]

@@ -59,7 +59,7 @@ def fuse_frame(
             semantic.byte().cpu().numpy(), label_set, scaled.stuff_area, settings.top_k
         )
         centers = torch.from_numpy(parts.center).to(offset)
-        nearest = torch.from_numpy(parts.index).to(pixels)[pixels.unbind(1)]
+        nearest = torch.from_numpy(parts.number).to(pixels)[pixels.unbind(1)]
         # No centre speaks for them, wherever objectness is read otherwise.
         heights, heatmap = offset.new_zeros(len(centers)), torch.zeros_like(heatmap)
     grouped = nearest > 0  # things without a centre or an offset stay void

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +36,32 @@ def test_negative_thresholds_leave_the_variants_own_in_force() -> None:
     assert changed.fusion(own) == FusionSettings(0.0, 9, 7, 77)
 
 
+def test_a_street_s_things_are_as_void_as_its_variant_or_its_user_says() -> None:
+    for own in (FusionSettings(without_center='components'), FusionSettings()):
+        assert DEFAULTS.fusion(own) == own
+        for choice in ('void', 'components'):
+            changed = NodeSettings(**{**vars(DEFAULTS), 'without_center': choice})
+            assert changed.fusion(own) == replace(own, without_center=choice)
+
+
 def test_thresholds_and_the_form_of_masks_are_those_of_the_parameters_at_any_time(
     parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
 ) -> None:
     # Published rule: with as many peaks as top_k, the last one is dropped, so 1 keeps none.
     blind = {**parameters, 'top_k': 1, 'stuff_area': 10_000_000, 'mask_encoding': 'bitmap'}
+    blind['without_center'] = 'void'
     with running(blind, tmp_path / 'log.txt', domain) as node:
         node.listen('instances', 'instance/image', 'panoptic/image')
         outputs = node.send(message_of(rgb, 'rgb8', node.header()))
         assert not outputs['instances'].instances
         assert (pixels_of(outputs['panoptic/image']) == 65535).all()
 
-        assert node.set_parameters(top_k=-1, stuff_area=-1) == ['', '']
+        changes = {'stuff_area': -1, 'without_center': 'variant'}
+        assert node.set_parameters(**changes) == ['', '']
+        outputs = node.send(message_of(rgb, 'rgb8', node.header()))
+        assert {i.objectness for i in outputs['instances'].instances} == {0.0}, 'top_k is still 1'
+
+        assert node.set_parameters(top_k=-1) == ['']
         outputs = node.send(message_of(rgb, 'rgb8', node.header()))
         assert outputs['instances'].instances
         for instance in outputs['instances'].instances:

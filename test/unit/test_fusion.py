@@ -187,6 +187,34 @@ def tensors(logits, heatmap, offset, stride=1) -> HeadOutputs:
     )
 
 
+def test_a_row_of_cars_without_any_centre_is_void_as_published_or_kept_where_it_is_asked_for():
+    classes = np.zeros((12, 20), int)
+    classes[2:5, 2:8] = classes[8:11, 12:18] = CAR
+    classes[0, 19] = CAR  # a speck
+    classes[5, 8] = classes[2:4, 12:14] = DOG  # touches the first car at a corner, and a dog
+    heads = heads_of(classes)
+    published = run(heads)
+    assert (published.panoptic.numpy()[classes > 0] == VOID).all()
+    kept = replace(ALL, without_center='components', stuff_area=4)
+    rows = [row for row in run(heads, kept).segments.rows() if row['is_thing']]
+    assert [(r['id'], r['area'], r['center']) for r in rows] == [
+        (CAR * 100 + 1, 18, [4.5, 3.0]),
+        (DOG * 100 + 1, 4, [12.5, 2.5]),
+        (CAR * 100 + 2, 18, [14.5, 9.0]),
+    ]
+    for score, has_score in (('both', False), ('instance', False), ('semantic', True)):
+        for row in run(heads, replace(kept, score=score)).segments.rows():
+            assert row['objectness'] == 0, 'who filters by it drops them all'
+            assert (row['score'] > 0) == (has_score and row['is_thing'])
+
+
+def test_a_single_centre_keeps_the_published_rule_for_all_things_of_a_frame():
+    classes = np.zeros((12, 20), int)
+    classes[2:5, 2:8] = classes[8:11, 12:18] = CAR
+    heads = heads_of(classes, {(3, 4): 0.5})
+    assert_same(run(heads), run(heads, replace(ALL, without_center='components')))
+
+
 @settings(deadline=None, max_examples=300)
 @given(head_arrays(), fusion_settings)
 def test_maps_and_segments_are_those_of_the_paper_worked_out_by_hand(arrays, fusion):
@@ -560,6 +588,7 @@ def test_a_batch_is_refused_instead_of_its_first_frame_shown_for_all():
         {'center_threshold': float('nan')},
         {'top_k': 0},
         {'stuff_area': -1},
+        {'without_center': 'nearest'},
         {'objectness': 'both'},
         {'score': 'center'},
     ],
