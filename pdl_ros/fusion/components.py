@@ -30,12 +30,8 @@ def find_components(
     """Return the 8-connected parts of the thing classes in a (H, W) uint8 map that have `smallest`
     pixels or more; of more than `most` the first ones.
     """
-    areas = np.bincount(semantic.ravel(), minlength=256)
-    found = []
-    for class_id in label_set.thing_ids:
-        if areas[class_id] >= max(smallest, 1):
-            found += _parts(semantic, class_id, max(smallest, 1))
-    found = sorted(found, key=lambda part: part.first)[:most]
+    parts = [p for c in label_set.thing_ids for p in _parts(semantic, c, max(smallest, 1))]
+    found = sorted(parts, key=lambda part: part.first)[:most]
     index = np.zeros(semantic.shape, np.int32)
     for number, part in enumerate(found, 1):
         x0, y0, x1, y1 = part.box
@@ -63,6 +59,8 @@ class _Part(NamedTuple):
 
 def _parts(semantic: np.ndarray, class_id: int, smallest: int) -> list[_Part]:
     own = (semantic == class_id).view(np.uint8)
+    if np.count_nonzero(own) < smallest:
+        return []
     count, labels, stats, centers = cv2.connectedComponentsWithStats(own, connectivity=8)
     parts = []
     for label in range(1, count):  # 0 is the background

@@ -22,6 +22,8 @@ from pdl_ros.fusion.views import axis_view, head_view
 from pdl_ros.labels import LabelSet
 from pdl_ros.runtime.thread_pool import num_threads, parallel_for
 
+_AT_ONCE = 4096  # pixels whose logits fit into the cache
+
 
 def fuse_frame(
     semantic_head: Tensor,
@@ -107,26 +109,37 @@ def _count_components(
 ) -> Counts:
     """Count the components of a frame without centres as if they had been grouped, and write their
     numbers into the instance map.
-
-    Only where there are some of them is anything sampled again: a road without cars costs nothing.
     """
     things = np.array(label_set.thing_ids, np.int64)
     if not (counts.area.numpy()[things] >= max(scaled.stuff_area, 1)).any():
-        return counts
+        return counts  # a road without cars costs nothing
     parts = find_components(semantic, label_set, scaled.stuff_area, scaled.top_k)
     instance[:] = parts.number
-    ys, xs = np.nonzero(parts.number)
-    number = torch.from_numpy(parts.number[ys, xs] - 1)
-    logits = usable(semantic_head, NO_EVIDENCE)
-    chance = sample_at(logits, axes, torch.from_numpy(ys), torch.from_numpy(xs)).softmax(0)
-    own = chance[torch.from_numpy(parts.class_id)[number], torch.arange(len(number))]
-    count, rows = len(parts.area), torch.arange(len(parts.area))
-    at = rows, torch.from_numpy(np.searchsorted(things, parts.class_id))
-    votes = torch.zeros((count, max(len(things), 1)), dtype=torch.int64)
-    probability = torch.zeros(votes.shape, dtype=torch.float64)
-    votes[at] = torch.from_numpy(parts.area)
-    probability[at] = torch.zeros(count, dtype=torch.float64).index_add_(0, number, own.double())
-    center = torch.from_numpy(parts.center[:, ::-1].copy())
+    class_id = torch.from_numpy(parts.class_id)
+    count = len(class_id)
+    votes = torch.zeros((count, len(things)), dtype=torch.int64)
+    column = torch.from_numpy(np.searchsorted(things, parts.class_id))[:, None]
+    votes.scatter_(1, column, torch.from_numpy(parts.area)[:, None])
+    total = _sum_probability(semantic_head, axes, parts.number, class_id)
     return Counts(
-        votes, probability, torch.from_numpy(parts.box), center, torch.zeros(count), counts.area
+        votes=votes,
+        probability=torch.zeros(votes.shape, dtype=torch.float64).scatter_(1, column, total),
+        box=torch.from_numpy(parts.box),
+        center=torch.from_numpy(parts.center[:, ::-1].copy()),
+        objectness=torch.zeros(count),
+        area=counts.area,
     )
+
+
+def _sum_probability(
+    semantic_head: Tensor, axes: tuple[Axis, Axis], number: np.ndarray, class_id: Tensor
+) -> Tensor:
+    """Sum the softmax of its class over each of K components of a (H, W) map: (K, 1) float64."""
+    logits = usable(semantic_head, NO_EVIDENCE).permute(1, 2, 0).contiguous()
+    total = torch.zeros(len(class_id), dtype=torch.float64)
+    pixels = torch.from_numpy(np.stack(np.nonzero(number)))
+    for ys, xs in (part.unbind() for part in pixels.split(_AT_ONCE, 1)):
+        own = torch.from_numpy(number)[ys, xs].long() - 1
+        chance = sample_at(logits, axes, ys, xs).softmax(1)
+        total.index_add_(0, own, chance.gather(1, class_id[own, None])[:, 0].double())
+    return total[:, None]
