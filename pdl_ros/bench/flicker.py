@@ -20,34 +20,43 @@ from pdl_ros.demo.cameras import open_camera
 from pdl_ros.errors import require
 from pdl_ros.evaluation.recordings.flicker import FlickerCounter, brightness
 from pdl_ros.evaluation.recordings.result import FlickerCounts
+from pdl_ros.fusion.smoothing import Smoother
 from pdl_ros.pipeline import Segmenter
 from pdl_ros.sources import Source
 
 
 def bench_flicker(
-    sources: Sequence[str], weights: Sequence[str], frames: int, device: str = 'auto'
+    sources: Sequence[str],
+    weights: Sequence[str],
+    frames: int,
+    device: str = 'auto',
+    smoothing: bool = False,
 ) -> dict[str, Any]:
-    """Measure every source with all weights; of each at most so many frames. Raises PdlError for a
-    source of a single frame.
+    """Measure at most so many frames of every source with all weights; with `smoothing` also
+    smoothed. Raises PdlError for a source without two frames of one size.
     """
     opened = {name: open_camera(name) for name in sources}
     rows = []
     for name in weights:
         segmenter = Segmenter.load(name, device)
         for source in opened.values():
-            rows.append({'weights': name, **measure(segmenter, source, frames)})
+            for smoother in (None, Smoother())[: 1 + smoothing]:
+                row = measure(segmenter, source, frames, smoother)
+                rows.append({'weights': name, 'smoothing': smoother is not None, **row})
         segmenter.release()
     return {**machine_facts(), 'rows': rows}
 
 
-def measure(segmenter: Segmenter, source: Source, frames: int) -> dict[str, Any]:
+def measure(
+    segmenter: Segmenter, source: Source, frames: int, smoother: Smoother | None = None
+) -> dict[str, Any]:
     """Return the flicker of a source's first frames. still_share: pixels whose picture does not
     change, of all that are compared; flicker: those of them whose class does, None without any.
     """
     counter, counts, seen = FlickerCounter(), FlickerCounts(), 0
     total = min(frames, source.length or frames)
     for rgb in show_progress(islice(source, frames), source.name, total):
-        classes = segmenter(rgb).semantic.numpy()
+        classes = segmenter.timed(rgb, smoother=smoother)[0].semantic.numpy()
         stamp = round(seen * 1e9 / source.fps)
         counts += counter.update(stamp, classes, brightness(rgb, classes.shape))
         seen += 1
@@ -67,11 +76,13 @@ def measure(segmenter: Segmenter, source: Source, frames: int) -> dict[str, Any]
 def print_results(results: dict[str, Any]) -> None:
     """Print the rows as a table, shares in percent."""
     table = Table(box=None)
-    for heading in ('source', 'weights', 'frames', 'still %', 'flicker %'):
-        table.add_column(heading, justify='left' if heading in ('source', 'weights') else 'right')
+    for heading in ('source', 'weights', 'smoothed', 'frames', 'still %', 'flicker %'):
+        left = heading in ('source', 'weights')
+        table.add_column(heading, justify='left' if left else 'right', overflow='fold')
     for row in results['rows']:
         flicker = '–' if row['flicker'] is None else f'{100 * row["flicker"]:.2f}'
         still = f'{100 * row["still_share"]:.1f}'
-        table.add_row(row['source'], row['weights'], str(row['frames']), still, flicker)
+        smoothed, seen = 'yes' if row['smoothing'] else 'no', str(row['frames'])
+        table.add_row(row['source'], row['weights'], smoothed, seen, still, flicker)
     Console().print(table)
     Console().print(describe(results))

@@ -76,6 +76,7 @@ def bench_flicker(
         list[str] | None, typer.Option(help='A shipped variant, or a checkpoint file; repeatable.')
     ] = None,
     frames: Annotated[int, typer.Option(min=2, help='Frames of each, at most.')] = 300,
+    smoothing: Annotated[bool, typer.Option(help='Also with classes averaged over time.')] = False,
     device: Device = 'auto',
     json_file: JsonFile = None,
 ) -> None:
@@ -88,7 +89,7 @@ def bench_flicker(
     import_torch()
     from pdl_ros.bench import flicker
 
-    results = flicker.bench_flicker(source, names, frames, device)
+    results = flicker.bench_flicker(source, names, frames, device, smoothing)
     flicker.print_results(results)
     if json_file is not None:
         write_json(json_file, results)

@@ -221,6 +221,13 @@ TABLE = (
         live=True,
     ),
     Parameter(
+        'smoothing',
+        False,
+        'Against flicker: average the classes over the frames of a camera where its picture is '
+        'still.',
+        live=True,
+    ),
+    Parameter(
         'tracking',
         False,
         'Give things ids that last over frames: in ~/instance/image and ~/instances.',

@@ -76,6 +76,7 @@ class NodeSettings:
     top_k: int
     stuff_area: int
     without_center: str
+    smoothing: bool
     tracking: bool
     overlay_alpha: float
     mask_encoding: str
