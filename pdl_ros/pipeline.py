@@ -20,6 +20,7 @@ from pdl_ros.engines.factory import open_engine
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
 from pdl_ros.fusion.averaging import View, average_views
 from pdl_ros.fusion.graphed import GraphedFusion
+from pdl_ros.fusion.smoothing import Smoother
 from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
 from pdl_ros.network.heads import HeadOutputs
@@ -126,13 +127,17 @@ class Segmenter:
         return [self.timed(frame)[0] for frame in frames]
 
     def timed(
-        self, frame: np.ndarray, output_size: tuple[int, int] | None = None
+        self,
+        frame: np.ndarray,
+        output_size: tuple[int, int] | None = None,
+        smoother: Smoother | None = None,
     ) -> tuple[PanopticResult, StageTimes]:
         """Segment one frame and say how long each stage took.
 
-        `output_size` is the (height, width) of the label maps; None: the frame's.
+        `output_size` is the (height, width) of the label maps; None: the frame's. `smoother`: that
+        of the camera, which sees all its frames in their order; None: each frame stands alone.
         """
-        (result,), stages = self.start([frame], [output_size])()
+        (result,), stages = self.start([frame], [output_size], [smoother])()
         return result, stages
 
     def batch_key(self, height: int, width: int) -> tuple[int, int]:
@@ -146,22 +151,24 @@ class Segmenter:
         self,
         frames: Sequence[np.ndarray],
         output_sizes: Sequence[tuple[int, int] | None] | None = None,
+        smoothers: Sequence[Smoother | None] | None = None,
     ) -> Callable[[], Segmented]:
         """Begin to segment a batch; call what is returned to have the results, on the host.
 
         Frames of a batch agree in `batch_key`. On a GPU the next batch may begin before the results
         of this one are asked for: its upload and the read-back of this one then overlap with work.
-        `output_sizes` as in `timed`.
+        `output_sizes` and `smoothers` as in `timed`, one a frame.
         """
         for frame in frames:
             check_frame(frame)
         with on_device(self.device):
-            return self._start(frames, output_sizes)
+            return self._start(frames, output_sizes, smoothers or [None] * len(frames))
 
     def _start(
         self,
         frames: Sequence[np.ndarray],
         output_sizes: Sequence[tuple[int, int] | None] | None,
+        smoothers: Sequence[Smoother | None],
     ) -> Callable[[], Segmented]:
         marks = _StageTimer(self.device)
         sizes = [network_size(f.shape[0], f.shape[1], self.variant) for f in frames]
@@ -177,6 +184,10 @@ class Segmenter:
             heads = [self._averaged(f, s) for f, s in zip(frames, sizes, strict=True)]
             valid = [None] * len(frames)
         marks.add()
+        heads = [
+            smoother(h, frame, size) if smoother else h
+            for h, frame, size, smoother in zip(heads, frames, sizes, smoothers, strict=True)
+        ]
         copies = []
         for number, (of_frame, output, part) in enumerate(zip(heads, outputs, valid, strict=True)):
             result = self._fuse(of_frame, self.label_set, self.fusion, output, part)

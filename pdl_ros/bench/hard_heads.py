@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pdl_ros.fusion import FusionSettings
+from pdl_ros.fusion.settings import WITHOUT_CENTER
 from pdl_ros.labels import LabelClass, LabelSet
 from pdl_ros.network.heads import HeadOutputs
 
@@ -69,6 +70,7 @@ def hard_settings(choose: Choose) -> FusionSettings:
         nms_kernel=choose((1, 3, 7, 41)),
         top_k=choose((*range(1, 9), 200, 5000)),
         stuff_area=choose(range(301)),
+        without_center=choose(WITHOUT_CENTER),
         objectness=choose(('center', 'mask_centroid')),
         score=choose(('both', 'semantic', 'instance')),
         align_corners=choose((False, True)),

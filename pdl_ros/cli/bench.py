@@ -18,6 +18,7 @@ from pdl_ros.cli.options import (
     OutFolder,
     Precision,
     Weights,
+    check_weights,
     import_torch,
     open_dataset,
     require_dataset,
@@ -63,6 +64,35 @@ def bench_tracking(
     from pdl_ros.bench import tracking
 
     tracking.bench_tracking(scenes, frames, camvid, json_file)
+
+
+@bench.command('flicker')
+def bench_flicker(
+    source: Annotated[
+        list[str],
+        typer.Option(help='Video, folder of images, rosbag, clip or scene; may be several.'),
+    ],
+    weights: Annotated[
+        list[str] | None, typer.Option(help='A shipped variant, or a checkpoint file; repeatable.')
+    ] = None,
+    frames: Annotated[int, typer.Option(min=2, help='Frames of each, at most.')] = 300,
+    smoothing: Annotated[bool, typer.Option(help='Also with classes averaged over time.')] = False,
+    device: Device = 'auto',
+    json_file: JsonFile = None,
+) -> None:
+    """Count the pixels that change their class from frame to frame while the picture does not."""
+    from pdl_ros.demo.cameras import open_camera
+
+    names = [check_weights(name) for name in weights or [DEFAULT_VARIANT]]
+    for name in source:
+        open_camera(name)
+    import_torch()
+    from pdl_ros.bench import flicker
+
+    results = flicker.bench_flicker(source, names, frames, device, smoothing)
+    flicker.print_results(results)
+    if json_file is not None:
+        write_json(json_file, results)
 
 
 @bench.command('engines')

@@ -53,7 +53,9 @@ def fates(
     things = np.isin(joined.truth_classes, label_set.thing_ids) & ~joined.is_crowd
     things &= joined.truth_areas > 0
     found = np.any(match(joined)[0], axis=1)
-    centers = result.segments.center[result.segments.is_thing].numpy()
+    # What became a thing without a centre has an objectness of 0.
+    detected = result.segments.is_thing & (result.segments.objectness != 0)
+    centers = result.segments.center[detected].numpy()
     instances = joined.shared[:, np.isin(joined.classes, label_set.thing_ids)]
     holds = things[:, None] & (2 * instances > joined.truth_areas[:, None])
     fates_of_image = []

@@ -9,17 +9,20 @@ from torch import Tensor
 
 from pdl_ros.fusion.buffers import TILE_COLUMNS, TILE_ROWS, Tally, empty_tallies, worker_buffers
 from pdl_ros.fusion.centers_cpu import find_centers, sample_points
+from pdl_ros.fusion.components import find_components
 from pdl_ros.fusion.grouping_cpu import nearby_centers
 from pdl_ros.fusion.labels_cpu import write_labels
-from pdl_ros.fusion.limits import PROBABILITY_UNIT
+from pdl_ros.fusion.limits import NO_EVIDENCE, PROBABILITY_UNIT
 from pdl_ros.fusion.pixels_cpu import segment_strip
 from pdl_ros.fusion.result import PanopticResult
-from pdl_ros.fusion.sampling import Grids
+from pdl_ros.fusion.sampling import Axis, Grids, sample_at, usable
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.fusion.tables import Counts, tabulate, thing_classes
 from pdl_ros.fusion.views import axis_view, head_view
 from pdl_ros.labels import LabelSet
 from pdl_ros.runtime.thread_pool import num_threads, parallel_for
+
+_AT_ONCE = 4096  # pixels whose logits fit into the cache
 
 
 def fuse_frame(
@@ -64,6 +67,10 @@ def fuse_frame(
         ys, xs = moment.T // counts.votes.sum(1).clamp(min=1).numpy()
         read = sample_points(heatmap, down, along, ys, xs)
         counts = counts._replace(objectness=torch.from_numpy(read))
+    if settings.without_center == 'components' and not len(centers):
+        counts = _count_components(
+            counts, semantic, instance, semantic_head, axes, label_set, scaled
+        )
     table, labels = tabulate(counts, label_set, settings, scaled.stuff_area)
     panoptic = np.empty(size, np.int32)
     running, panoptic_ids, stuff_ids = (label.numpy() for label in labels)
@@ -89,3 +96,50 @@ def _sum(tallies: list[Tally], centers: np.ndarray, heights: np.ndarray) -> Coun
         objectness=torch.from_numpy(heights),
         area=torch.from_numpy(area.sum(0)),
     )
+
+
+def _count_components(
+    counts: Counts,
+    semantic: np.ndarray,
+    instance: np.ndarray,
+    semantic_head: Tensor,
+    axes: tuple[Axis, Axis],
+    label_set: LabelSet,
+    scaled: FusionSettings,
+) -> Counts:
+    """Count the components of a frame without centres as if they had been grouped, and write their
+    numbers into the instance map.
+    """
+    things = np.array(label_set.thing_ids, np.int64)
+    if not (counts.area.numpy()[things] >= max(scaled.stuff_area, 1)).any():
+        return counts  # a road without cars costs nothing
+    parts = find_components(semantic, label_set, scaled.stuff_area, scaled.top_k)
+    instance[:] = parts.number
+    class_id = torch.from_numpy(parts.class_id)
+    count = len(class_id)
+    votes = torch.zeros((count, len(things)), dtype=torch.int64)
+    column = torch.from_numpy(np.searchsorted(things, parts.class_id))[:, None]
+    votes.scatter_(1, column, torch.from_numpy(parts.area)[:, None])
+    total = _sum_probability(semantic_head, axes, parts.number, class_id)
+    return Counts(
+        votes=votes,
+        probability=torch.zeros(votes.shape, dtype=torch.float64).scatter_(1, column, total),
+        box=torch.from_numpy(parts.box),
+        center=torch.from_numpy(parts.center[:, ::-1].copy()),
+        objectness=torch.zeros(count),
+        area=counts.area,
+    )
+
+
+def _sum_probability(
+    semantic_head: Tensor, axes: tuple[Axis, Axis], number: np.ndarray, class_id: Tensor
+) -> Tensor:
+    """Sum the softmax of its class over each of K components of a (H, W) map: (K, 1) float64."""
+    logits = usable(semantic_head, NO_EVIDENCE).permute(1, 2, 0).contiguous()
+    total = torch.zeros(len(class_id), dtype=torch.float64)
+    pixels = torch.from_numpy(np.stack(np.nonzero(number)))
+    for ys, xs in (part.unbind() for part in pixels.split(_AT_ONCE, 1)):
+        own = torch.from_numpy(number)[ys, xs].long() - 1
+        chance = sample_at(logits, axes, ys, xs).softmax(1)
+        total.index_add_(0, own, chance.gather(1, class_id[own, None])[:, 0].double())
+    return total[:, None]

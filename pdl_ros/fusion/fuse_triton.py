@@ -12,6 +12,13 @@ import torch
 from torch import Tensor
 
 from pdl_ros.fusion.centers import peaks
+from pdl_ros.fusion.components_triton import (
+    begin_components,
+    count_components,
+    join_components,
+    measure_components,
+    number_components,
+)
 from pdl_ros.fusion.kernels_triton import classify_and_group, sum_probability, write_labels
 from pdl_ros.fusion.limits import LEAST_EVIDENCE, NO_EVIDENCE, PROBABILITY_UNIT
 from pdl_ros.fusion.result import PanopticResult
@@ -21,6 +28,7 @@ from pdl_ros.fusion.tables import Counts, tabulate, thing_classes, winners
 from pdl_ros.labels import LabelSet
 
 _BLOCK = 512
+_LARGE_BLOCK = 4096
 
 
 class _Centers(NamedTuple):
@@ -70,6 +78,11 @@ def fuse_frame(
         semantic, instance, area, votes, box, moment, *size,
         NO_EVIDENCE=NO_EVIDENCE, LEAST_EVIDENCE=LEAST_EVIDENCE, **exact,
     )  # fmt: skip
+    if settings.without_center == 'components':
+        _group_components(
+            semantic, thing_index, things, centers.used, instance, votes, box, moment,
+            scaled.stuff_area,
+        )  # fmt: skip
     probability = torch.zeros((slots, things), dtype=torch.int64, device=device)
     sum_probability[grid](
         logits, *logits.stride(), len(logits), *ways,
@@ -80,6 +93,10 @@ def fuse_frame(
     if settings.objectness == 'mask_centroid':
         y, x = (moment // votes.sum(1, keepdim=True).clamp(min=1)).unbind(1)
         objectness = sample(heat, axes)[0, y, x]
+    if settings.without_center == 'components':
+        middle = moment.double() / votes.sum(1, keepdim=True).clamp(min=1)
+        at = torch.where(centers.used > 0, at, middle.float())
+        objectness = torch.where(centers.used > 0, objectness, 0.0)
     ends = torch.cat([box[:, :2], box[:, 2:] + 1], 1)
     counts = Counts(
         votes.long(),
@@ -92,6 +109,34 @@ def fuse_frame(
     table, labels = tabulate(counts, label_set, settings, scaled.stuff_area)
     write_labels[grid](semantic, instance, panoptic, *labels, pixels, BLOCK=_BLOCK)
     return PanopticResult(semantic, instance, panoptic, table)
+
+
+def _group_components(
+    semantic: Tensor,
+    thing_index: Tensor,
+    things: int,
+    centers: Tensor,
+    instance: Tensor,
+    votes: Tensor,
+    box: Tensor,
+    moment: Tensor,
+    smallest: int,
+) -> None:
+    """Put components in the place of centres in a frame without any; `centers`: how many it has."""
+    (height, width), pixels = semantic.shape, semantic.numel()
+    grid, frame = (-(-pixels // _BLOCK),), (width, height)
+    numbers, parent = torch.empty((2, pixels), dtype=torch.int32, device=semantic.device)
+    begin_components[grid](semantic, thing_index, centers, parent, numbers, *frame, BLOCK=_BLOCK)
+    join_components[grid](semantic, centers, parent, *frame, BLOCK=_BLOCK)
+    measure_components[grid](centers, parent, numbers, *frame, BLOCK=_BLOCK)
+    number_components[(1,)](
+        centers, parent, numbers, *frame, max(smallest, 1), len(votes),
+        BLOCK=_LARGE_BLOCK,
+    )  # fmt: skip
+    count_components[grid](
+        semantic, thing_index, things, centers, parent, numbers, instance, votes, box, moment,
+        *frame, BLOCK=_BLOCK,
+    )  # fmt: skip
 
 
 def _find_centers(heatmap: Tensor, threshold: float, kernel: int, top_k: int) -> _Centers:

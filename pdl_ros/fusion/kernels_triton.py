@@ -72,13 +72,19 @@ def classify_and_group(
     points = (tl.abs(target_y) < float('inf')) & (tl.abs(target_x) < float('inf'))
     grouped = wanted & points & (centers > 0)
     tl.store(instance + pixel, tl.where(grouped, nearest + 1, 0), mask=inside)
-    tl.atomic_add(votes + nearest * things + thing, 1, mask=grouped)
-    tl.atomic_min(box + nearest * 4, x, mask=grouped)
-    tl.atomic_min(box + nearest * 4 + 1, y, mask=grouped)
-    tl.atomic_max(box + nearest * 4 + 2, x, mask=grouped)
-    tl.atomic_max(box + nearest * 4 + 3, y, mask=grouped)
-    tl.atomic_add(moment + nearest * 2, y.to(tl.int64), mask=grouped)
-    tl.atomic_add(moment + nearest * 2 + 1, x.to(tl.int64), mask=grouped)
+    count_pixels(votes, box, moment, things, nearest, thing, y, x, grouped)
+
+
+@triton.jit
+def count_pixels(votes, box, moment, things, slot, thing, y, x, counted):
+    """Add pixels to the votes, the boxes and the moments of their slots."""
+    tl.atomic_add(votes + slot * things + thing, 1, mask=counted)
+    tl.atomic_min(box + slot * 4, x, mask=counted)
+    tl.atomic_min(box + slot * 4 + 1, y, mask=counted)
+    tl.atomic_max(box + slot * 4 + 2, x, mask=counted)
+    tl.atomic_max(box + slot * 4 + 3, y, mask=counted)
+    tl.atomic_add(moment + slot * 2, y.to(tl.int64), mask=counted)
+    tl.atomic_add(moment + slot * 2 + 1, x.to(tl.int64), mask=counted)
 
 
 @triton.jit

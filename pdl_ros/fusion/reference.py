@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pdl_ros.fusion.centers import find_centers
 from pdl_ros.fusion.classes import classify
+from pdl_ros.fusion.components import find_components
 from pdl_ros.fusion.grouping import group_pixels
 from pdl_ros.fusion.limits import NO_EVIDENCE
 from pdl_ros.fusion.result import PanopticResult, SegmentTable
@@ -51,7 +52,16 @@ def fuse_frame(
     pixels = torch.nonzero(is_thing[semantic])
     peaks = find_centers(sought, settings.center_threshold, scaled.nms_kernel, settings.top_k)
     centers, heights = grids.to_output(peaks), sought[peaks.unbind(1)]
-    nearest = group_pixels(centers, offset, pixels)
+    if len(centers) or settings.without_center == 'void':
+        nearest = group_pixels(centers, offset, pixels)
+    else:
+        parts = find_components(
+            semantic.byte().cpu().numpy(), label_set, scaled.stuff_area, settings.top_k
+        )
+        centers = torch.from_numpy(parts.center).to(offset)
+        nearest = torch.from_numpy(parts.number).to(pixels)[pixels.unbind(1)]
+        # No centre speaks for them, wherever objectness is read otherwise.
+        heights, heatmap = offset.new_zeros(len(centers)), torch.zeros_like(heatmap)
     grouped = nearest > 0  # things without a centre or an offset stay void
     pixels, nearest = pixels[grouped], nearest[grouped]
     things, running, panoptic_ids = _thing_rows(

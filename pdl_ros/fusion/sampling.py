@@ -117,6 +117,18 @@ def sample(head: Tensor, axes: tuple[Axis, Axis]) -> Tensor:
     return rows[..., top, :] * (1 - down) + rows[..., bottom, :] * down
 
 
+def sample_at(head: Tensor, axes: tuple[Axis, Axis], ys: Tensor, xs: Tensor) -> Tensor:
+    """Sample one head at M output pixels, rounded as `sample` does: (h, w, C) -> (M, C)
+    float32.
+    """
+    (top, bottom, down, _), (left, right, along, _) = axes
+    left, right, along, down = left[xs], right[xs], along[xs, None], down[ys, None]
+    upper, lower = (
+        head[row, left] * (1 - along) + head[row, right] * along for row in (top[ys], bottom[ys])
+    )
+    return upper * (1 - down) + lower * down
+
+
 def _axis(
     size: int, samples: int, extent: int, stride: int, align_corners: bool, device: torch.device
 ) -> Axis:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 from pdl_ros.errors import PdlError
 
+WITHOUT_CENTER = ('void', 'components')
+
 
 @dataclass(frozen=True)
 class FusionSettings:
@@ -21,6 +23,10 @@ class FusionSettings:
     """
     stuff_area: int = 2048
     """A stuff class covering fewer pixels becomes void."""
+    without_center: str = 'void'
+    """What the things of a frame become in which no centre was found: `void` (published rule), or
+    instances, one for each of their connected `components` of `stuff_area` pixels or more, with an
+    objectness of 0."""
     objectness: str = 'center'
     """Where the heatmap is read for an instance's score: at its detected `center` (paper, section
     3.5), or at its `mask_centroid` (detectron2 and the authors' release)."""
@@ -45,6 +51,11 @@ class FusionSettings:
             raise PdlError(f'stuff_area is {self.stuff_area}; it must not be negative.')
         if self.objectness not in ('center', 'mask_centroid'):
             raise PdlError(f'objectness is {self.objectness!r}; it can be center or mask_centroid.')
+        if self.without_center not in WITHOUT_CENTER:
+            raise PdlError(
+                f'without_center is {self.without_center!r}; it can be '
+                f'{" or ".join(WITHOUT_CENTER)}.'
+            )
         if self.score not in ('both', 'semantic', 'instance'):
             raise PdlError(f'score is {self.score!r}; it can be both, semantic or instance.')
 

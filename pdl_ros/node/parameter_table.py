@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pdl_ros.engines import ENGINES, PRECISIONS
+from pdl_ros.fusion.settings import WITHOUT_CENTER
 
 OUTPUTS = (
     'semantic',
@@ -206,8 +207,24 @@ TABLE = (
     Parameter(
         'stuff_area',
         -1,
-        "Fewest network pixels of a stuff class; fewer are void; -1: the variant's own.",
+        'Fewest network pixels of a stuff class, and of a thing in a frame without centres; fewer '
+        "are void; -1: the variant's own.",
         (-1, 10_000_000),
+        live=True,
+    ),
+    Parameter(
+        'without_center',
+        'variant',
+        'What the things of a frame become in which no centre was found: void, or instances, one '
+        "for each of their connected components; variant: the variant's own.",
+        choices=('variant', *WITHOUT_CENTER),
+        live=True,
+    ),
+    Parameter(
+        'smoothing',
+        False,
+        'Against flicker: average the classes over the frames of a camera where its picture is '
+        'still.',
         live=True,
     ),
     Parameter(

@@ -75,6 +75,8 @@ class NodeSettings:
     nms_kernel: int
     top_k: int
     stuff_area: int
+    without_center: str
+    smoothing: bool
     tracking: bool
     overlay_alpha: float
     mask_encoding: str
@@ -139,9 +141,11 @@ class NodeSettings:
     def fusion(self, variant_settings: FusionSettings) -> FusionSettings:
         """Return a variant's fusion settings with what the user set in their place."""
         names = {f.name for f in fields(FusionSettings)} & {f.name for f in fields(self)}
-        return replace(
-            variant_settings, **{n: getattr(self, n) for n in names if getattr(self, n) >= 0}
-        )
+        values = {name: getattr(self, name) for name in names}
+        own = {
+            n for n, v in values.items() if v == 'variant' or (isinstance(v, float | int) and v < 0)
+        }
+        return replace(variant_settings, **{n: v for n, v in values.items() if n not in own})
 
 
 class Parameters:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pdl_ros.errors import PdlError, in_words
 from pdl_ros.fusion import PanopticResult
+from pdl_ros.fusion.smoothing import Smoother
 from pdl_ros.node.input.camera import Camera
 from pdl_ros.node.input.frame import Frame, Received
 from pdl_ros.node.input.frame_queue import FrameQueue
@@ -62,6 +63,7 @@ class Worker:
         self._settings, self._log_error, self._on_failure = settings, log_error, on_failure
         self._failure = ''
         self._failed_in_a_row = 0
+        self._smoothers: dict[Camera, Smoother] = {}
         self._waits: dict[int, tuple[float, str]] = {}  # by thread: since when, and for what
         self._closed = threading.Event()  # take no more frames
         self._abandoned = threading.Event()  # and drop those that have been taken
@@ -176,6 +178,12 @@ class Worker:
         )
         return _Job(camera, outputs, frame, size, demanded, settings)
 
+    def _smoothers_of(self, batch: list[_Job]) -> list[Smoother | None]:
+        if not batch[-1].settings.smoothing:
+            self._smoothers.clear()  # switched on again, it begins anew
+            return [None] * len(batch)
+        return [self._smoothers.setdefault(job.camera, Smoother()) for job in batch]
+
     def _start(self, batch: list[_Job]) -> None:
         self._room.acquire()
         if self._abandoned.is_set():
@@ -186,7 +194,9 @@ class Worker:
             with self._waiting():
                 self._segmenter.fusion = settings.fusion(default_fusion(self._segmenter.variant))
                 finish = self._segmenter.start(
-                    [job.frame.rgb for job in batch], [job.output_size for job in batch]
+                    [job.frame.rgb for job in batch],
+                    [job.output_size for job in batch],
+                    self._smoothers_of(batch),
                 )
         except Exception as error:
             if len(batch) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import yaml
 from pycocotools import mask as coco_mask
 
 from pdl_ros.fusion import FusionSettings
+from pdl_ros.fusion.smoothing import Smoother
 from pdl_ros.msg import PanopticInstance
 from pdl_ros.node.parameters import TABLE, NodeSettings
+from pdl_ros.pipeline import Segmenter
 
 from .harness import running
 from .test_topics import message_of, pixels_of
@@ -35,18 +38,32 @@ def test_negative_thresholds_leave_the_variants_own_in_force() -> None:
     assert changed.fusion(own) == FusionSettings(0.0, 9, 7, 77)
 
 
+def test_a_street_s_things_are_as_void_as_its_variant_or_its_user_says() -> None:
+    for own in (FusionSettings(without_center='components'), FusionSettings()):
+        assert DEFAULTS.fusion(own) == own
+        for choice in ('void', 'components'):
+            changed = NodeSettings(**{**vars(DEFAULTS), 'without_center': choice})
+            assert changed.fusion(own) == replace(own, without_center=choice)
+
+
 def test_thresholds_and_the_form_of_masks_are_those_of_the_parameters_at_any_time(
     parameters: dict[str, Any], tmp_path: Path, domain: int, rgb: np.ndarray
 ) -> None:
     # Published rule: with as many peaks as top_k, the last one is dropped, so 1 keeps none.
     blind = {**parameters, 'top_k': 1, 'stuff_area': 10_000_000, 'mask_encoding': 'bitmap'}
+    blind['without_center'] = 'void'
     with running(blind, tmp_path / 'log.txt', domain) as node:
         node.listen('instances', 'instance/image', 'panoptic/image')
         outputs = node.send(message_of(rgb, 'rgb8', node.header()))
         assert not outputs['instances'].instances
         assert (pixels_of(outputs['panoptic/image']) == 65535).all()
 
-        assert node.set_parameters(top_k=-1, stuff_area=-1) == ['', '']
+        changes = {'stuff_area': -1, 'without_center': 'variant'}
+        assert node.set_parameters(**changes) == ['', '']
+        outputs = node.send(message_of(rgb, 'rgb8', node.header()))
+        assert {i.objectness for i in outputs['instances'].instances} == {0.0}, 'top_k is still 1'
+
+        assert node.set_parameters(top_k=-1) == ['']
         outputs = node.send(message_of(rgb, 'rgb8', node.header()))
         assert outputs['instances'].instances
         for instance in outputs['instances'].instances:
@@ -57,6 +74,34 @@ def test_thresholds_and_the_form_of_masks_are_those_of_the_parameters_at_any_tim
         assert outputs['instances'].instances
         for instance in outputs['instances'].instances:
             assert (instance.mask_encoding, len(instance.mask_data)) == ('', 0)
+
+
+def test_smoothing_remembers_a_camera_s_frames_while_it_is_switched_on_and_forgets_them(
+    parameters: dict[str, Any],
+    tmp_path: Path,
+    domain: int,
+    rgb: np.ndarray,
+    segmenter: Segmenter,
+) -> None:
+    noise = np.random.default_rng(0).integers(-9, 10, rgb.shape)
+    noisy = np.clip(rgb.astype(int) + noise, 0, 255).astype(np.uint8)
+    smoother = Smoother()
+    smoothed = [segmenter.timed(f, smoother=smoother)[0].semantic.numpy() for f in (rgb, noisy)]
+    plain = segmenter(noisy).semantic.numpy()
+    assert (smoothed[1] != plain).any(), 'noise that changes nothing would show nothing'
+    with running({**parameters, 'smoothing': True}, tmp_path / 'log.txt', domain) as node:
+        node.listen('semantic/image')
+
+        def send(frame: np.ndarray) -> np.ndarray:
+            outputs = node.send(message_of(frame, 'rgb8', node.header()))
+            return pixels_of(outputs['semantic/image'])
+
+        for frame, expected in zip((rgb, noisy), smoothed, strict=True):
+            np.testing.assert_array_equal(send(frame), expected)
+        assert node.set_parameters(smoothing=False) == ['']
+        np.testing.assert_array_equal(send(noisy), plain)
+        assert node.set_parameters(smoothing=True) == ['']
+        np.testing.assert_array_equal(send(rgb), smoothed[0])
 
 
 def assert_is_the_bitmap(instance: PanopticInstance, instance_map: np.ndarray) -> None:

@@ -41,9 +41,11 @@ class FaultySegmenter(Segmenter):
         FaultySegmenter.made.append(self)
         self.frames = 0
 
-    def start(self, frames: Any, output_sizes: Any = None) -> Callable[[], Segmented]:
+    def start(
+        self, frames: Any, output_sizes: Any = None, smoothers: Any = None
+    ) -> Callable[[], Segmented]:
         self.frames += 1
-        fault, finish = FaultySegmenter.fault, super().start(frames, output_sizes)
+        fault, finish = FaultySegmenter.fault, super().start(frames, output_sizes, smoothers)
         if fault in ('start', 'sticks'):
             raise RuntimeError('CUDA error: device-side assert triggered\nCompile with TORCH_USE')
         if fault == 'hangs':

@@ -38,7 +38,9 @@ def result_of(panoptic: np.ndarray, centers=(), semantic=None) -> PanopticResult
     result = Scene(sample_of(panoptic), panoptic, semantic.astype(np.uint8), scores).result()
     places = [dict(centers).get(i, (-99.0, -99.0)) for i in result.segments.id.tolist()]
     center = torch.tensor(places).reshape(-1, 2)
-    return result._replace(segments=result.segments._replace(center=center))
+    objectness = result.segments.is_thing.float()
+    table = result.segments._replace(center=center, objectness=objectness)
+    return result._replace(segments=table)
 
 
 def causes(truth: np.ndarray, result: PanopticResult) -> list[str]:
@@ -83,6 +85,14 @@ def test_a_car_given_to_a_centre_far_off_is_without_a_centre():
     found = drawn((FIRST, CAR + 1), (left, CAR + 2), (right, CAR + 3))
     told = causes(CARS, result_of(found, {CAR + 1: (19.5, 19.5)}.items()))
     assert told == ['found', 'without a centre']
+
+
+def test_the_middle_of_a_part_of_a_frame_without_centres_is_no_centre():
+    left, right = (slice(10, 30), slice(32, 40)), (slice(10, 30), slice(40, 48))
+    found = drawn((FIRST, CAR + 1), (left, CAR + 2), (right, CAR + 3))
+    result = result_of(found, CENTERS.items())
+    table = result.segments._replace(objectness=torch.zeros_like(result.segments.objectness))
+    assert causes(CARS, result._replace(segments=table)) == ['found', 'without a centre']
 
 
 def test_a_car_in_two_halves_is_split():

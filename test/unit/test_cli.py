@@ -271,6 +271,7 @@ HOPELESS = {
     'bench fusion': ('bench', 'fusion', '--json', '/proc/here/a.json'),
     'bench engines': ('bench', 'engines', '--json', 'folder'),
     'bench tracking': ('bench', 'tracking', '--json', 'file/a.json'),
+    'bench flicker': ('bench', 'flicker', '--source', 'clip', '--json', 'file/a.json'),
     'bench agreement': ('bench', 'agreement', '--data', 'x', '--json', 'file/a.json'),
     'bench node': ('bench', 'node', '--json', 'file/a.json'),
     'bench bags': ('bench', 'bags', '--json', 'file/a.json'),

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+import pytest
 
+from pdl_ros.bench.flicker import bench_flicker, print_results
+from pdl_ros.demo.scene import Scene
+from pdl_ros.errors import PdlError
 from pdl_ros.evaluation.recordings.flicker import LONGEST, STILL, FlickerCounter, brightness
+from pdl_ros.pipeline import Segmenter
 
 FRAME = 10**8
 
@@ -71,3 +77,26 @@ def test_frames_that_are_far_apart_jump_back_or_change_their_size_are_not_compar
 def test_a_map_of_another_size_than_the_picture_is_compared_at_its_own():
     labels = np.zeros((20, 30), np.uint8)
     assert play((picture(), labels), (picture(), labels + 1))[1] == (600, 600, 600)
+
+
+def test_the_bench_counts_a_clip_as_a_scored_recording_is_counted(tmp_path, capsys):
+    street = [Scene(3).frame(n).image for n in range(4)]
+    for number, rgb in enumerate(street):
+        cv2.imwrite(str(tmp_path / f'{number}.png'), rgb[..., ::-1])
+    results = bench_flicker([str(tmp_path)], ['scene_tiny'], 3, 'cpu')
+    segmenter = Segmenter.load('scene_tiny', 'cpu')
+    maps = [(rgb, segmenter(rgb).semantic.numpy()) for rgb in street[:3]]
+    still, changed, compared = np.sum(play(*maps), 0)
+    (row,) = results['rows']
+    assert (row['source'], row['weights'], row['frames']) == (tmp_path.name, 'scene_tiny', 3)
+    assert row['still_share'] == still / compared > 0.3
+    assert row['flicker'] == changed / still
+    print_results(results)
+    assert f'{100 * changed / still:.2f}' in capsys.readouterr().out
+
+
+def test_a_clip_without_two_frames_to_compare_is_refused_in_a_sentence(tmp_path):
+    cv2.imwrite(str(tmp_path / '0.png'), picture())
+    cv2.imwrite(str(tmp_path / '1.png'), picture(shape=(20, 30)))
+    with pytest.raises(PdlError, match='no two successive frames'):
+        bench_flicker([str(tmp_path)], ['scene_tiny'], 9, 'cpu')

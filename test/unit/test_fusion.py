@@ -75,6 +75,26 @@ def centers_by_hand(heatmap: np.ndarray, fusion: FusionSettings) -> list[tuple[i
     return [at for at, value in peaks.items() if value > limit]
 
 
+def components_by_hand(semantic: np.ndarray, fusion: FusionSettings) -> list[list]:
+    """Return the pixels of each large enough part, the part whose first pixel comes first first."""
+    parts: list[list] = []
+    left = {tuple(at) for at in np.argwhere((semantic == CAR) | (semantic == DOG)).tolist()}
+    while left:
+        todo = [min(left)]
+        left.discard(todo[0])
+        part = []
+        while todo:
+            y, x = todo.pop()
+            part.append((y, x))
+            for near in np.ndindex(3, 3):
+                at = (y + near[0] - 1, x + near[1] - 1)
+                if at in left and semantic[at] == semantic[y, x]:
+                    left.discard(at)
+                    todo.append(at)
+        parts.append(part)
+    return [part for part in parts if len(part) >= fusion.stuff_area][: fusion.top_k]
+
+
 def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
     """Return (semantic, instance, panoptic, rows) of (C, H, W), (H, W), (2, H, W) float32."""
     semantic = logits.argmax(0)
@@ -88,6 +108,10 @@ def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
         ]
         if centers:
             pixels_of.setdefault(distances.index(min(distances)), []).append((y, x))
+    has_centers = bool(centers)
+    if not has_centers and fusion.without_center == 'components':
+        pixels_of = dict(enumerate(components_by_hand(semantic, fusion)))
+        centers = [tuple(np.mean(pixels, 0)) for pixels in pixels_of.values()]
     instance, panoptic = np.zeros(semantic.shape, int), np.full(semantic.shape, VOID)
     probability = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(0)
     rows, counter = [], dict.fromkeys(range(4), 0)
@@ -101,6 +125,7 @@ def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
         panoptic[ys, xs] = class_id * 100 + counter[class_id]
         center = centers[index]
         at = center if fusion.objectness == 'center' else (int(ys.mean()), int(xs.mean()))
+        objectness = heatmap[at] if has_centers else 0
         rows.append(
             {
                 'id': class_id * 100 + counter[class_id],
@@ -108,8 +133,8 @@ def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
                 'is_thing': True,
                 'instance_id': running,
                 'area': len(pixels),
-                'score': heatmap[at] * probability[class_id, ys, xs].mean(),
-                'objectness': heatmap[at],
+                'score': objectness * probability[class_id, ys, xs].mean(),
+                'objectness': objectness,
                 'class_score': probability[class_id, ys, xs].mean(),
                 'box': [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1],
                 'center': [center[1], center[0]],
@@ -131,6 +156,7 @@ fusion_settings = st.builds(
     nms_kernel=st.sampled_from([1, 3, 5, 7]),
     top_k=st.integers(1, 8) | st.just(200),
     stuff_area=st.integers(0, 12),
+    without_center=st.sampled_from(['void', 'components']),
     objectness=st.sampled_from(['center', 'mask_centroid']),
     align_corners=st.booleans(),
 )
@@ -147,6 +173,8 @@ def head_arrays(draw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         logits = np.eye(4, dtype=np.float32)[classes].transpose(2, 0, 1) * 4
     steps = draw(st.sampled_from([2, 4, 20]))  # few steps make plateaus
     heatmap = (rng.integers(-1, steps + 1, shape) / np.float32(steps)).astype(np.float32)
+    if draw(st.integers(0, 3)) == 0:
+        heatmap[:] = 0  # no centre
     offset = rng.normal(0, 3, (2, *shape)).astype(np.float32)
     if draw(st.booleans()):  # halves make centres equally far
         offset = np.round(offset * 2) / 2
@@ -157,6 +185,34 @@ def tensors(logits, heatmap, offset, stride=1) -> HeadOutputs:
     return HeadOutputs(
         *(torch.from_numpy(a)[None] for a in (logits, heatmap[None], offset)), stride
     )
+
+
+def test_a_row_of_cars_without_any_centre_is_void_as_published_or_kept_where_it_is_asked_for():
+    classes = np.zeros((12, 20), int)
+    classes[2:5, 2:8] = classes[8:11, 12:18] = CAR
+    classes[0, 19] = CAR  # a speck
+    classes[5, 8] = classes[2:4, 12:14] = DOG  # touches the first car at a corner, and a dog
+    heads = heads_of(classes)
+    published = run(heads)
+    assert (published.panoptic.numpy()[classes > 0] == VOID).all()
+    kept = replace(ALL, without_center='components', stuff_area=4)
+    rows = [row for row in run(heads, kept).segments.rows() if row['is_thing']]
+    assert [(r['id'], r['area'], r['center']) for r in rows] == [
+        (CAR * 100 + 1, 18, [4.5, 3.0]),
+        (DOG * 100 + 1, 4, [12.5, 2.5]),
+        (CAR * 100 + 2, 18, [14.5, 9.0]),
+    ]
+    for score, has_score in (('both', False), ('instance', False), ('semantic', True)):
+        for row in run(heads, replace(kept, score=score)).segments.rows():
+            assert row['objectness'] == 0, 'who filters by it drops them all'
+            assert (row['score'] > 0) == (has_score and row['is_thing'])
+
+
+def test_a_single_centre_keeps_the_published_rule_for_all_things_of_a_frame():
+    classes = np.zeros((12, 20), int)
+    classes[2:5, 2:8] = classes[8:11, 12:18] = CAR
+    heads = heads_of(classes, {(3, 4): 0.5})
+    assert_same(run(heads), run(heads, replace(ALL, without_center='components')))
 
 
 @settings(deadline=None, max_examples=300)
@@ -532,6 +588,7 @@ def test_a_batch_is_refused_instead_of_its_first_frame_shown_for_all():
         {'center_threshold': float('nan')},
         {'top_k': 0},
         {'stuff_area': -1},
+        {'without_center': 'nearest'},
         {'objectness': 'both'},
         {'score': 'center'},
     ],

@@ -49,6 +49,25 @@ def fusion_settings(draw) -> FusionSettings:
     return hard_settings(lambda values: draw(st.sampled_from(values)))
 
 
+def winding_heads(height: int, width: int) -> HeadOutputs:
+    """Make heads without a centre, whose things are a spiral, a comb and a sprinkle of pixels."""
+    classes = np.zeros((height, width), int)
+    for ring in range(0, min(height, width) // 2 - 4, 4):
+        classes[ring : height - ring, ring : width - ring] = 1
+        classes[ring + 2 : height - ring - 2, ring + 2 : width - ring - 2] = 0
+        classes[ring + 1 : ring + 3, ring + 2] = 1  # on to the next ring
+        classes[ring + 2 : ring + 5, ring + 1] = 0
+    classes[5::2, 3 * width // 4 :] = 3
+    classes[-2, width // 2 :] = 3
+    rng = np.random.default_rng(0)
+    classes = np.where(
+        rng.random((height, width)) < 0.03, rng.integers(0, 5, classes.shape), classes
+    )
+    logits = 4 * torch.nn.functional.one_hot(torch.from_numpy(classes), 5).permute(2, 0, 1).float()
+    offset = torch.full((1, 2, height, width), torch.nan)  # needs none
+    return HeadOutputs(logits[None], torch.zeros(1, 1, height, width), offset, 1)
+
+
 @settings(deadline=None, max_examples=250)
 @given(frames(), fusion_settings(), st.sampled_from([2, 100]))
 def test_no_pixel_depends_on_whether_the_plain_or_the_fast_fusion_ran(frame, fusion, divisor):
@@ -64,6 +83,16 @@ def test_a_street_is_the_same_at_every_output_size(size, align):
     heads = street_heads((256, 512), 40, CITYSCAPES)
     check(heads, size, replace(STREET, align_corners=align))
     check(heads, size, replace(STREET, align_corners=align, rescale=False), valid=(250, 500))
+
+
+@pytest.mark.parametrize('size', [(120, 160), (75, 301)], ids=str)
+def test_things_of_a_frame_without_centres_are_the_same(size):
+    heads = winding_heads(120, 160)
+    for top_k in (2, 200):
+        fusion = FusionSettings(stuff_area=9, top_k=top_k, without_center='components')
+        check(heads, size, fusion, TINY)
+        check(heads, size, replace(fusion, objectness='mask_centroid', score='semantic'), TINY)
+    assert len(fuse(heads, TINY, fusion, size).segments.id) > 10
 
 
 @pytest.mark.parametrize('top_k', [1, 20, 200, 60000])

@@ -33,6 +33,7 @@ from .test_fusion_kernels import (
     frames,
     fusion_settings,
     label_set_of,
+    winding_heads,
 )
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
@@ -106,13 +107,23 @@ def test_the_kernels_compile_for_the_gpus_in_use_and_fuse_no_product_with_its_su
 
     from pdl_ros.fusion import fuse_triton
 
-    names = ('classify_and_group', 'sum_probability', 'write_labels')
+    names = [
+        'classify_and_group',
+        'begin_components',
+        'join_components',
+        'measure_components',
+        'number_components',
+        'count_components',
+        'sum_probability',
+        'write_labels',
+    ]
     recorders = [Recorder(getattr(fuse_triton, name)) for name in names]
     for name, recorder in zip(names, recorders, strict=True):
         monkeypatch.setattr(fuse_triton, name, recorder)
     heads = street_heads((32, 64), 3, CITYSCAPES)
     heads = HeadOutputs(*(h.to(dtype) for h in heads[:3]), 4)
-    fuse_each(fuse_triton.fuse_frame, heads, CITYSCAPES, STREET, (32, 64))
+    fusion = replace(STREET, without_center='components')
+    fuse_each(fuse_triton.fuse_frame, heads, CITYSCAPES, fusion, (32, 64))
     for architecture in (75, 87, 90):  # Turing, Orin, Hopper
         for recorder in recorders:
             fusing = {k: v for k, v in recorder.options.items() if k == 'enable_fp_fusion'}
@@ -155,6 +166,20 @@ def test_more_peaks_than_wanted_and_many_classes_are_the_same():
     check(noise_heads((40, 64), CITYSCAPES), (40, 64), FusionSettings(nms_kernel=3, top_k=20))
     coco = label_set_of(133, 60, 400)
     check(street_heads((48, 64), 4, coco), (48, 64), STREET, coco)
+
+
+@needs_triton
+@runs_kernels
+@pytest.mark.parametrize('top_k', [3, 200])
+def test_winding_parts_of_a_frame_without_centres_are_the_same_on_every_device(top_k, monkeypatch):
+    # Small blocks: parts wind through many programs.
+    if INTERPRETED:
+        monkeypatch.setattr('pdl_ros.fusion.fuse_triton._BLOCK', 256)
+        monkeypatch.setattr('pdl_ros.fusion.fuse_triton._LARGE_BLOCK', 512)
+    heads = winding_heads(61, 83)
+    fusion = FusionSettings(stuff_area=9, top_k=top_k, without_center='components')
+    check(heads, (61, 83), fusion, TINY)
+    check(heads, (40, 131), fusion, TINY)
 
 
 @needs_triton

@@ -265,7 +265,9 @@ def test_changed_fusion_settings_take_effect_on_the_next_frame():
 
 
 def test_fusion_settings_are_the_variants_own_unless_given():
-    assert default_fusion(TINY) == FusionSettings(nms_kernel=7, stuff_area=16)
+    assert default_fusion(TINY) == FusionSettings(
+        nms_kernel=7, stuff_area=16, without_center='components'
+    )
     assert default_fusion(get_variant('cityscapes_resnet50')).align_corners
     own = FusionSettings(top_k=3)
     assert Segmenter(network_of(), TINY, 'cpu', own).fusion == own
