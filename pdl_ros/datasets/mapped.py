@@ -56,7 +56,7 @@ class MappedDataset:
 
     Pictures are read as their labels lie: as viewers show them or, where only that fits the size of
     the labels, as they are stored. Stuff is one segment a class, however many the data have; things
-    of a class that the data do not count are crowds.
+    of a class that the data do not count are crowds, and so is unlabelled ground that may be one.
     """
 
     def __init__(self, source: Source, label_set: LabelSet, rules: ClassMap | None = None) -> None:
@@ -85,7 +85,7 @@ class MappedDataset:
         panoptic = np.ascontiguousarray(labels.values, np.int32)
         rows = [(s.value, self._target(index, s), s.is_crowd) for s in labels.segments]
         if self._map.unlabelled is not None and labels.unlabelled is not None:
-            rows.append((labels.unlabelled, Target(self._map.unlabelled), False))
+            rows.append((labels.unlabelled, Target(self._map.unlabelled, is_crowd=True), False))
         segments, first, merged = [], dict[int, int](), dict[int, int]()
         for value, target, is_crowd in rows:
             if target.class_id is None:
