@@ -178,6 +178,31 @@ def test_a_strangers_mixture_neither_loses_a_set_nor_ends_in_a_traceback(file, t
         open_mixture(file, 'train')
 
 
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        {'classes': {'street': 'road', 'vehicle': 'car|person'}},
+        {'classes': {'street': 'sky', 'vehicle': 'car|large vehicle'}},
+        {'crowds': ['vehicle']},
+        {'weight': 1.01},
+    ],
+)
+def test_a_training_does_not_go_on_with_a_mixture_that_means_something_else(file, changes):
+    pytest.importorskip('lightning_fabric')
+    from pdl_ros.network.variants import get_variant
+    from pdl_ros.training.state import identity
+    from test.unit.drawn import SETTINGS
+
+    def known() -> dict:
+        return identity(get_variant('scene_tiny'), open_mixture(file, 'train'), SETTINGS)
+
+    before, length = known(), len(open_mixture(file, 'train'))
+    _write(file, **changes)
+    assert len(open_mixture(file, 'train')) == length
+    assert (known() == before) == (not changes)
+
+
 def test_void_is_void_in_any_case_as_other_names_are(file):
     _write(file, classes={'street': 'Road', 'vehicle': 'Void'})
     assert open_mixture(file, 'train').sets[0].labelled == {NAMES.index('road')}
