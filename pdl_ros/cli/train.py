@@ -183,9 +183,9 @@ def _validation(data: str, split: str, label_set: LabelSet) -> PanopticDataset |
 
 def open_recipe(name_or_file: str | None, variant: Variant, changes: list[str]) -> TrainSettings:
     """Read a recipe, by default that of a variant, with changes such as optimizer.lr=2e-3."""
-    from pdl_ros.training.recipes import default_recipe, load_recipe
+    from pdl_ros.training.recipes import recipe_for
 
-    return load_recipe(name_or_file or default_recipe(variant), changes)
+    return recipe_for(variant, name_or_file, changes)
 
 
 def _encoder_weights(backbone_weights: str, start: str | None, variant: Variant) -> Path | None:
