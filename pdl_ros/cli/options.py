@@ -87,7 +87,7 @@ Flip = Annotated[bool, typer.Option(help='Average with the mirror image.')]
 Data = Annotated[
     str,
     typer.Option(
-        help='Folder of a data set, or the YAML of a mixture of several (docs/datasets.md); '
+        help='Folder of a data set, or the YAML of a mixture of several (docs/partial_labels.md); '
         '"scene" for drawn streets.'
     ),
 ]
