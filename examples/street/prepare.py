@@ -23,9 +23,12 @@ import yaml
 from pdl_ros.datasets.layouts import open_source
 from pdl_ros.datasets.mapped import read_pair
 from pdl_ros.datasets.polygons import Instance, paint, polygon_mask
+from pdl_ros.datasets.source import SourceLabels
+from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 
 DIVISOR = 1000
+THINGS = {'person', 'rider', 'car', 'large vehicle', 'two-wheeler'}
 STREET = {'car', 'bus', 'truck', 'train', 'motorcycle', 'bicycle', 'traffic light', 'stop sign'}
 SOME_STUFF = 'road|sidewalk|building|fence|pole|traffic sign|vegetation|sky'
 COCO = {
@@ -95,12 +98,11 @@ class Writer:
         cv2.imwrite(str(target), values)
 
     def close(self) -> None:
-        things = {'person', 'rider', 'car', 'large vehicle', 'two-wheeler'}
         classes = [
             {
                 'name': n,
                 'color': [40 * i % 256, 90 * i % 256, 200],
-                'thing': bool(things & set(n.split('|'))),
+                'thing': bool(THINGS & set(n.split('|'))),
             }
             for i, n in enumerate(self._numbers)
         ]
@@ -114,9 +116,7 @@ def camvid(raw: Path, out: Path) -> None:
     for name in ('images', 'panoptic'):
         if not (out / name).exists():
             os.symlink(os.path.relpath(raw / 'camvid' / name, out), out / name)
-    import pdl_ros.labels as labels
-
-    (out / 'labels.yaml').write_text(labels.LabelSet.load('camvid').to_yaml())
+    (out / 'labels.yaml').write_text(LabelSet.load('camvid').to_yaml())
 
 
 def coco(raw: Path, out: Path) -> None:
@@ -154,21 +154,18 @@ def coco(raw: Path, out: Path) -> None:
                     continue
                 if name == 'person' and (mask & wheels).any():
                     street = 'person|rider'
-                thing = street in _THINGS or street == 'person|rider'
+                thing = street in THINGS or street == 'person|rider'
                 regions.append((street, 0 if s.is_crowd or not thing else number, mask))
             writer.write('val' if kept else 'train', source.image(i), size, regions)
     writer.close()
 
 
-_THINGS = {'person', 'rider', 'car', 'large vehicle', 'two-wheeler'}
-
-
-def _grown(labels: object, names: dict[int, str], wanted: set[str]) -> np.ndarray:
-    values = labels.values  # type: ignore[attr-defined]
-    inside = np.zeros(values.shape, np.uint8)
-    for s in labels.segments:  # type: ignore[attr-defined]
+def _grown(labels: SourceLabels, names: dict[int, str], wanted: set[str]) -> np.ndarray:
+    """Return the (H, W) mask of things of some classes, two pixels wider."""
+    inside = np.zeros(labels.values.shape, np.uint8)
+    for s in labels.segments:
         if names[s.class_id] in wanted:
-            inside[values == s.value] = 1
+            inside[labels.values == s.value] = 1
     return cv2.dilate(inside, np.ones((5, 5), np.uint8)).astype(bool)
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from torch import Tensor
 
 from pdl_ros.bench.machine import describe, machine_facts
-from pdl_ros.datasets import PanopticDataset
+from pdl_ros.datasets import PanopticDataset, groups_of
 from pdl_ros.engines import EngineSettings, pick_device
 from pdl_ros.engines.agreement import Agreement, keep_agreement
 from pdl_ros.engines.calibration import halve, quantise
@@ -94,7 +94,11 @@ def bench_agreement(
             runs[engine] = _open(engine, network, variant, batches, checkpoint)
         except PdlError as error:
             lacking.append({'engine': engine, 'why_not': str(error)})
-    tallies = {n: _Tally(run, PanopticEvaluator(variant.label_set)) for n, run in runs.items()}
+    groups = groups_of(dataset)
+    tallies = {
+        n: _Tally(run, PanopticEvaluator(variant.label_set, groups=groups))
+        for n, run in runs.items()
+    }
     for index in track(range(0, len(dataset), step), 'comparing'):
         sample = dataset[index]
         height, width = sample.image.shape[:2]

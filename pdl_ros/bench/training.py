@@ -42,7 +42,7 @@ def bench_training(
     """
     fabric = launch(settings, run)
     workers = workers_of(run, fabric.device)
-    ours = Learner(fabric, PanopticDeepLab(variant), variant, settings)
+    ours = Learner(fabric, PanopticDeepLab(variant), variant, settings, groups_of(dataset))
     crops = Crops(dataset, variant, settings, 0, steps + 2)
     passes = settings.optimizer.accumulate
     pin = fabric.device.type == 'cuda'

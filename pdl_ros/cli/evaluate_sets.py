@@ -31,7 +31,7 @@ def score_sets(
     """Score a network on each set of a mixture out of a file, print its table and then the means of
     all, and keep them in another file; draw pictures of each in the folder `sheet`.
     """
-    from pdl_ros.datasets.mixture import read_mixture, read_network_classes
+    from pdl_ros.datasets.mixture_file import read_mixture, read_network_classes
     from pdl_ros.evaluation.report import print_explanation, print_means, print_table, print_whole
     from pdl_ros.evaluation.sets.run import (
         explain_set,

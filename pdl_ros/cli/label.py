@@ -77,6 +77,13 @@ def label(
         semantic is not None or boxes is not None,
         'Nobody is there to ask; give a network with --semantic, with --boxes, or both.',
     )
+    networks = [network for network in (semantic, boxes) if network is not None]
+    for file in described or ():
+        require(
+            any(file.stem == network.stem for network in networks),
+            f'{file} describes none of the networks; it has the name of one, as '
+            f'{networks[0].stem}.yaml has.',
+        )
     require_package('openvino', 'teacher')
     from rich.progress import track
 
@@ -117,6 +124,7 @@ def _open(network: Path, described: list[Path] | None) -> Teacher:
     from pdl_ros.teachers.description import TeacherDescription
     from pdl_ros.teachers.network import Teacher
 
+    require(network.is_file(), f'No file {network}; give the network of a teacher.')
     mine = next((file for file in described or () if file.stem == network.stem), None)
     return Teacher(network, TeacherDescription.find(network, mine))
 

@@ -13,7 +13,7 @@ import typer
 from pdl_ros.augmentation import PAPER_SCALES, InferenceAugmentation
 from pdl_ros.engines import ENGINES, PRECISIONS, EngineSettings
 from pdl_ros.engines.devices import check_device_name
-from pdl_ros.errors import PdlError
+from pdl_ros.errors import PdlError, require
 from pdl_ros.runtime import precompile
 from pdl_ros.runtime.files import require_writable_file, require_writable_folder
 from pdl_ros.runtime.progress import told_if_slow
@@ -87,7 +87,7 @@ Flip = Annotated[bool, typer.Option(help='Average with the mirror image.')]
 Data = Annotated[
     str,
     typer.Option(
-        help='Folder of a data set, or the YAML of a mixture of several (docs/datasets.md); '
+        help='Folder of a data set, or the YAML of a mixture of several (docs/partial_labels.md); '
         '"scene" for drawn streets.'
     ),
 ]
@@ -136,7 +136,7 @@ def open_segmenter(
 def require_dataset(data: str, split: str) -> None:
     """Raise PdlError where `open_dataset` would find nothing; needs no label set."""
     if data.endswith(MIXTURE):
-        from pdl_ros.datasets.mixture import read_mixture
+        from pdl_ros.datasets.mixture_file import read_mixture
 
         read_mixture(Path(data))
     elif data != 'scene':
@@ -162,20 +162,30 @@ def open_dataset(data: str, split: str, label_set: LabelSet) -> PanopticDataset:
     if data.endswith(MIXTURE):
         from pdl_ros.datasets.mixture import open_mixture
 
-        return open_mixture(Path(data), split)
+        mixture = open_mixture(Path(data), split)
+        require(
+            mixture.label_set == label_set,
+            f'{data} is in the classes of label set {mixture.label_set.name!r}, the network in '
+            f'those of {label_set.name!r}; here they must be the same.',
+        )
+        return mixture
     from pdl_ros.datasets import layouts
 
     return layouts.open_dataset(Path(data), split, label_set)
 
 
 def label_set_of(folder: Path, labels: str | None) -> LabelSet:
-    """Return the label set that was asked for or, with None, the one that the data bring along.
+    """Return the label set that was asked for or, with None, the one that the data bring along, a
+    folder or a mixture.
 
     Raises PdlError where they hold numbers only.
     """
+    from pdl_ros.datasets.mixture_file import read_mixture
     from pdl_ros.datasets.own_labels import find_label_set
     from pdl_ros.labels import LabelSet
 
+    if labels is None and folder.suffix in MIXTURE:
+        return read_mixture(folder)[0]
     found = find_label_set(folder) if labels is None else LabelSet.load(labels)
     if found is None:
         raise PdlError(

@@ -22,12 +22,13 @@ from pdl_ros.cli.options import (
     import_torch,
     open_dataset,
 )
-from pdl_ros.errors import require, require_package
+from pdl_ros.errors import PdlError, require, require_package
 
 if TYPE_CHECKING:
     from pdl_ros.datasets import PanopticDataset
     from pdl_ros.datasets.mixture import Mixture
     from pdl_ros.evaluation.sets.run import SetScores
+    from pdl_ros.labels import LabelSet
     from pdl_ros.network.variants import Variant
     from pdl_ros.pipeline import Segmenter
     from pdl_ros.training.settings import TrainSettings
@@ -117,7 +118,7 @@ def train(
     )
     encoder = _encoder_weights(backbone_weights, start, chosen)
     training = open_dataset(data, 'train', chosen.label_set)
-    validation = None if val_split == 'none' else open_dataset(data, val_split, chosen.label_set)
+    validation = _validation(data, val_split, chosen.label_set)
     require(
         validation is not None or evaluate_steps == 0,
         '--evaluate-steps needs images to score on; give their split with --val-split.',
@@ -152,7 +153,7 @@ def variant_with(name: str, labels: str | None, data: str) -> Variant:
     """Return a variant with the classes of a label set (name or YAML), else those that the data
     bring along, else its own.
     """
-    from pdl_ros.datasets.mixture import read_mixture
+    from pdl_ros.datasets.mixture_file import read_mixture
     from pdl_ros.datasets.own_labels import find_label_set
     from pdl_ros.labels import LabelSet
     from pdl_ros.network.variants import get_variant
@@ -170,11 +171,21 @@ def variant_with(name: str, labels: str | None, data: str) -> Variant:
     return replace(variant, label_set=found)
 
 
+def _validation(data: str, split: str, label_set: LabelSet) -> PanopticDataset | None:
+    """Open the split that a training is scored on; None where none is wanted."""
+    from pdl_ros.datasets.layouts import NoSplitError
+
+    try:
+        return None if split == 'none' else open_dataset(data, split, label_set)
+    except NoSplitError as error:
+        raise PdlError(f'{error} Without one to score on, give --val-split none.') from None
+
+
 def open_recipe(name_or_file: str | None, variant: Variant, changes: list[str]) -> TrainSettings:
     """Read a recipe, by default that of a variant, with changes such as optimizer.lr=2e-3."""
-    from pdl_ros.training.recipes import default_recipe, load_recipe
+    from pdl_ros.training.recipes import recipe_for
 
-    return load_recipe(name_or_file or default_recipe(variant), changes)
+    return recipe_for(variant, name_or_file, changes)
 
 
 def _encoder_weights(backbone_weights: str, start: str | None, variant: Variant) -> Path | None:

@@ -15,6 +15,8 @@ Groups = tuple[tuple[int, ...], ...]
 """Train ids of each group, ascending."""
 JOIN = '|'
 """Stands between the names of a group."""
+VOID = 'void'
+"""The name of no class at all."""
 
 
 def classes_named(text: str, label_set: LabelSet, where: str) -> tuple[int, ...]:
@@ -23,19 +25,19 @@ def classes_named(text: str, label_set: LabelSet, where: str) -> tuple[int, ...]
 
     Raises PdlError, which begins with `where`, where the label set lacks one.
     """
-    if text == 'void':
+    if text.strip().casefold() == VOID:
         return ()
     ids = {c.name.casefold(): i for i, c in enumerate(label_set.classes)}
-    names = [name.strip().casefold() for name in text.split(JOIN)]
+    names = [name.strip() for name in text.split(JOIN)]
     for name in names:
-        if name not in ids:
-            near = difflib.get_close_matches(name, ids, 1)
+        if name.casefold() not in ids:
+            near = difflib.get_close_matches(name.casefold(), ids, 1)
             hint = f'; is it {near[0]!r}?' if near else f'; it has {", ".join(ids)}.'
             raise PdlError(
                 f'{where} becomes {printable(repr(name))}, which label set {label_set.name!r} '
                 f'lacks{hint}'
             )
-    return tuple(sorted({ids[name] for name in names}))
+    return tuple(sorted({ids[name.casefold()] for name in names}))
 
 
 def are_things(label_set: LabelSet, groups: Groups) -> list[bool]:

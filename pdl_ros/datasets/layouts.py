@@ -23,6 +23,10 @@ _LOG = logging.getLogger('pdl_ros.datasets')
 _WHOLE = ('instances', 'annotations', 'result', '_annotations.coco', 'instances_default')
 
 
+class NoSplitError(PdlError):
+    """There is no such split."""
+
+
 class Layout(NamedTuple):
     """A way in which data sets lie on disks.
 
@@ -78,11 +82,11 @@ def find_split(root: Path, split: str) -> tuple[Layout, str, Path | None]:
     if found == [''] and names.is_file():
         return layout, '', names
     if found == ['']:
-        raise PdlError(
+        raise NoSplitError(
             f'{root} ({layout.name}) has no splits; write the names of the images of split '
             f'{split!r} into {names}, one a line.'
         )
-    raise PdlError(
+    raise NoSplitError(
         f'{root} ({layout.name}) has no split {split!r}; it has {", ".join(near or found)}.'
     )
 

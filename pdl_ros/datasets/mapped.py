@@ -56,20 +56,20 @@ class MappedDataset:
 
     Pictures are read as their labels lie: as viewers show them or, where only that fits the size of
     the labels, as they are stored. Stuff is one segment a class, however many the data have; things
-    of a class that the data do not count are crowds.
+    of a class that the data do not count are crowds, and so is unlabelled ground that may be one.
     """
 
     def __init__(self, source: Source, label_set: LabelSet, rules: ClassMap | None = None) -> None:
         self.source, self.label_set = source, label_set
-        self._map = rules or class_map(source, label_set)
-        self.groups = self._map.groups
+        self.rules = rules or class_map(source, label_set)
+        self.groups = self.rules.groups
         self._is_thing = are_things(label_set, self.groups)
 
     @property
     def labelled(self) -> frozenset[int]:
         """All that its labels may say: train ids, and groups as in segments."""
-        single = (self._map.unlabelled, *self._map.semantic.values())
-        named = (*(t.class_id for t in self._map.targets.values()), *single)
+        single = (self.rules.unlabelled, *self.rules.semantic.values())
+        named = (*(t.class_id for t in self.rules.targets.values()), *single)
         return frozenset(i for i in named if i is not None)
 
     def __len__(self) -> int:
@@ -84,8 +84,8 @@ class MappedDataset:
         """Return the (H, W) int32 map and the segments of labels of an image."""
         panoptic = np.ascontiguousarray(labels.values, np.int32)
         rows = [(s.value, self._target(index, s), s.is_crowd) for s in labels.segments]
-        if self._map.unlabelled is not None and labels.unlabelled is not None:
-            rows.append((labels.unlabelled, Target(self._map.unlabelled), False))
+        if self.rules.unlabelled is not None and labels.unlabelled is not None:
+            rows.append((labels.unlabelled, Target(self.rules.unlabelled, is_crowd=True), False))
         segments, first, merged = [], dict[int, int](), dict[int, int]()
         for value, target, is_crowd in rows:
             if target.class_id is None:
@@ -106,10 +106,10 @@ class MappedDataset:
         number = segment.class_id
         if segment.from_semantic:
             # Things in a semantic PNG are not told apart.
-            known = number in self._map.semantic
-            return Target(self._map.semantic[number], is_crowd=True) if known else None
+            known = number in self.rules.semantic
+            return Target(self.rules.semantic[number], is_crowd=True) if known else None
         rest = not self.source.classes and self.label_set.sources.ignores_rest
-        return self._map.targets.get(number, VOID if rest else None)
+        return self.rules.targets.get(number, VOID if rest else None)
 
     def _target(self, index: int, segment: SourceSegment) -> Target:
         target = self.target(segment)

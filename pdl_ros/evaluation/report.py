@@ -48,7 +48,7 @@ def print_table(scores: Scores, name: str = '') -> None:
     table.add_row('mean', *map(_percent, means))
     table.add_row('things', _percent(scores.pq_things))
     table.add_row('stuff', _percent(scores.pq_stuff))
-    Console().print(table)
+    Console(markup=False).print(table)
     if scores.ap_details:
         print(', '.join(f'{n} {_percent(v)}' for n, v in scores.ap_details.items()))
 
@@ -72,7 +72,7 @@ def print_explanation(explanation: Explanation) -> None:
             *(_percent(row[key]) for key in ('pq', 'pq_things', 'pq_stuff')),
             _signed(row['gain']),
         )
-    Console().print(table)
+    Console(markup=False).print(table)
     things = told['things']
     total = sum(row['total'] for row in things.values())
     sizes = list(next(iter(things.values()))['by_size'])
@@ -80,12 +80,12 @@ def print_explanation(explanation: Explanation) -> None:
     for cause, row in things.items():
         share = _percent(row['total'] / total if total else None)
         table.add_row(cause, str(row['total']), share, *map(str, row['by_size'].values()))
-    Console().print(table)
+    Console(markup=False).print(table)
     table = _table('Worst images', 'PQ', 'things')
     for frame in told['worst_images']:
         causes = ', '.join(f'{count} {cause}' for cause, count in frame['causes'].items())
         table.add_row(frame['name'], _percent(frame['pq']), causes)
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def print_means(
@@ -101,7 +101,7 @@ def print_means(
         table.add_row(name, str(images), *(_percent(row[mean]) for mean in _MEANS))
     table.add_section()
     table.add_row('mean', '', *(_percent(over_all[mean]) for mean in _MEANS))
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def write_json(scores: Scores, path: str | Path, extra: Mapping[str, Any] | None = None) -> None:

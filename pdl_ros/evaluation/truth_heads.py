@@ -18,9 +18,11 @@ from pdl_ros.fusion.sampling import sampling_axes
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import SEMANTIC_VOID
 from pdl_ros.network.heads import HeadOutputs
+from pdl_ros.training.settings import TargetSettings
 from pdl_ros.training.targets import make_targets
 
 HEADS = ('semantics', 'centres', 'offsets')
+_TARGETS = TargetSettings(ignore_crowd_in_center=True)
 _SURE = 20.0  # a logit beside zeros
 _WIDTH = 10.0  # between logits of classes that are all right
 
@@ -94,7 +96,7 @@ class TruthHeads:
     def _truth(
         self, panoptic: np.ndarray, sample: Sample, truth: TruthClasses
     ) -> dict[str, Tensor]:
-        targets = make_targets(panoptic, sample.segments, truth.label_set, groups=truth.groups)
+        targets = make_targets(panoptic, sample.segments, truth.label_set, _TARGETS, truth.groups)
         semantic, centers, offset = (self._predicted[name] for name in HEADS)
         device = semantic.device
         table = np.zeros((SEMANTIC_VOID + 1, truth.right.shape[1]), bool)

@@ -90,11 +90,13 @@ class TeacherDescription:
             return cls._from_dict(path.stem, data)
         except OSError as error:
             raise PdlError(f'{path} cannot be read: {error.strerror}.') from None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError) as error:
             raise PdlError(f'{path} is not valid YAML: {" ".join(str(error).split())}.') from None
         except PdlError as error:
             raise PdlError(f'{path} does not describe a teacher: {error}') from None
-        except (KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise PdlError(f'{path} does not describe a teacher: it lacks {error}.') from None
+        except (OverflowError, TypeError, ValueError) as error:
             raise PdlError(f'{path} does not describe a teacher ({error}).') from None
 
     @classmethod

@@ -13,7 +13,8 @@ import numpy as np
 from pdl_ros.datasets import layouts
 from pdl_ros.datasets.groups import Groups
 from pdl_ros.datasets.mapped import MappedDataset
-from pdl_ros.datasets.mixture import open_sets, read_mixture
+from pdl_ros.datasets.mixture import open_sets
+from pdl_ros.datasets.mixture_file import read_mixture
 from pdl_ros.datasets.plausible import require_plausible
 from pdl_ros.datasets.source import require_files
 from pdl_ros.errors import PdlError, require

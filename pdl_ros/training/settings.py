@@ -76,9 +76,11 @@ class TargetSettings:
     rare_classes: names of classes, such as pole, each pixel of which weighs `rare_weight` in the
     semantic loss; they are too few and too thin to be learnt from a small share of hard pixels.
 
+    ignore_crowd_in_center: crowds have no centre. Published code draws one where all of a crowd has
+    its mass centre, which may be on the road between two groups, where it is learnt.
     ignore_crowd_in_semantic: crowds are void in the semantic loss too, as deeplab2 has it.
     ignore_stuff_in_offset: the offset loss is on things only; else stuff is taught an offset of 0.
-    Both as published code names them; the defaults are detectron2's.
+    The last two as published code names them; the defaults are detectron2's.
     """
 
     sigma: float = 8.0
@@ -86,6 +88,7 @@ class TargetSettings:
     small_weight: int = 3
     rare_classes: tuple[str, ...] = ()
     rare_weight: int = 3
+    ignore_crowd_in_center: bool = False
     ignore_crowd_in_semantic: bool = False
     ignore_stuff_in_offset: bool = True
 

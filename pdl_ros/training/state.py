@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from pdl_ros.datasets import PanopticDataset
+from pdl_ros.datasets import PanopticDataset, groups_of
+from pdl_ros.datasets.mapped import MappedDataset
+from pdl_ros.datasets.mixture import Mixture
 from pdl_ros.errors import PdlError
 from pdl_ros.network.variants import Variant
 from pdl_ros.runtime.files import atomic_write
@@ -101,9 +103,16 @@ def _images(of: dict[str, Any]) -> str:
 
 def _fingerprint(dataset: PanopticDataset) -> dict[str, Any]:
     """Tell data sets apart: by how many images there are, and by the first, a middle and the last
-    one with their labels. Reading all would take longer than some trainings.
+    one with their labels. Reading all would take longer than some trainings. Of a mixture also by
+    what its file says of each set.
     """
     digest = hashlib.sha256()
+    if groups := groups_of(dataset):
+        digest.update(repr(groups).encode())
+    if isinstance(dataset, Mixture):
+        for name, weight, part, _ in dataset.sets:
+            rules = part.rules if isinstance(part, MappedDataset) else None
+            digest.update(repr((name, weight, len(part), rules)).encode())
     for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
         sample = dataset[index]
         digest.update(repr((sample.name, sample.image.shape, sample.segments)).encode())

@@ -77,7 +77,8 @@ def make_targets(
             if len(ys) < settings.small_area:
                 weight = max(settings.small_weight, weights[segment.class_id])
                 targets.semantic_weight[ys, xs] = weight
-            _draw_max(targets.center_heatmap[0], gaussian, round(float(y)), round(float(x)))
+            if not (segment.is_crowd and settings.ignore_crowd_in_center):
+                _draw_max(targets.center_heatmap[0], gaussian, round(float(y)), round(float(x)))
             targets.offset[0, ys, xs] = y - ys
             targets.offset[1, ys, xs] = x - xs
     return targets

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pdl_ros.bench.agreement import PLAIN, bench_agreement, print_results
+from pdl_ros.datasets import Sample
 from pdl_ros.datasets.label_folder import LabelFolder
 from pdl_ros.demo.scene import SceneDataset
 from pdl_ros.engines.torch_engine import auto_precision
@@ -64,6 +65,23 @@ def test_an_engine_that_this_machine_does_not_have_says_so_and_the_others_go_on(
     assert "no precision 'bf16'" in found['onnx bf16']['why_not']
     print_results(json.loads(json.dumps(results)))
     assert 'onnx bf16: not compared: ' in capsys.readouterr().out
+
+
+def test_labels_that_leave_a_class_open_are_scored_for_what_they_say():
+    class Joined(SceneDataset):
+        """As a mixture has it: road, or pavement, nobody said which."""
+
+        groups = ((0, 1),)
+
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            joined = [s._replace(class_id=7) if s.class_id < 2 else s for s in sample.segments]
+            return sample._replace(segments=tuple(joined))
+
+    scored = Joined(1, 160, 256, first_seed=10_000)
+    assert scored.label_set.num_classes == 7
+    (case,) = bench_agreement('scene_tiny', scored, scored, [])['cases']
+    assert case['miou'] > 0.5
 
 
 def test_an_engine_that_is_not_known_is_refused_before_anything_runs():

@@ -86,6 +86,14 @@ def test_a_wrong_mask_of_coco_is_refused_with_its_file(tmp_path, segmentation, s
     assert 'instances_val.json' in str(error.value)
 
 
+def test_unlabelled_ground_that_may_be_things_teaches_no_centre_of_all_of_it(tmp_path):
+    trees.coco_instances(tmp_path)
+    label_set = trees.label_set(unlabelled='car')
+    sample = open_dataset(tmp_path, 'val', label_set)[0]
+    (ground,) = [s for s in sample.segments if s.id == 0]
+    assert label_set.classes[ground.class_id].name == 'car' and ground.is_crowd
+
+
 def test_a_file_name_that_leads_out_of_the_folder_is_looked_for_in_it(tmp_path):
     trees.coco_instances(tmp_path)
     file = tmp_path / 'annotations' / 'instances_val.json'

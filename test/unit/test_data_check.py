@@ -116,6 +116,36 @@ def test_classes_that_are_missing_from_a_split_are_named(tmp_path):
     assert 'No pixel of these classes in val: sky, car.' in done.stdout
 
 
+def test_each_set_of_a_mixture_is_checked_and_then_what_its_classes_become(tmp_path):
+    for name in ('good', 'bad'):
+        trees.own_pngs(tmp_path / name)
+    classes = [c.name for c in LabelSet.load(tmp_path / 'good' / 'labels.yaml').classes]
+    rules = {n: {'folder': n, 'classes': dict.fromkeys(classes, 'road')} for n in ('good', 'bad')}
+    file, report = tmp_path / 'mixture.yaml', tmp_path / 'report.json'
+    file.write_text(yaml.safe_dump({'labels': 'street', 'sets': rules}))
+    done = call('data', 'check', file, '--json', report)
+    assert done.returncode == 0, done.stderr
+    assert {*json.loads(report.read_text())} == {'good', 'bad'}
+
+    rules['good']['classes'][classes[0]] = 'rode'
+    file.write_text(yaml.safe_dump({'labels': 'street', 'sets': rules}))
+    done = call('data', 'check', file)
+    assert done.returncode == 2
+    assert "becomes 'rode', which label set 'street' lacks; is it 'road'?" in done.stderr
+
+    next((tmp_path / 'bad' / 'panoptic' / 'train').iterdir()).unlink()
+    done = call('data', 'check', file)
+    assert done.returncode == 2
+    assert f'1 images of {tmp_path / "bad"} cannot be used' in done.stderr
+
+
+def test_the_label_set_of_a_mixture_is_written_as_that_of_a_folder(tmp_path):
+    file, made = tmp_path / 'mixture.yaml', tmp_path / 'made.yaml'
+    file.write_text('labels: street\nsets: {a: {folder: a}}')
+    assert call('data', 'labels', file, '--out', made).returncode == 0
+    assert LabelSet.load(made) == LabelSet.load('street')
+
+
 @pytest.mark.parametrize('tree', ['cityscapes', 'coco_panoptic', 'coco_instances', 'yolo'])
 def test_a_label_set_is_made_of_the_data_and_fits_them(tmp_path, tree):
     trees.TREES[tree][0](tmp_path / 'set')

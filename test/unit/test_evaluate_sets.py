@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pdl_ros.datasets.mixture import open_sets, read_network_classes
+from pdl_ros.datasets.mixture import open_sets
+from pdl_ros.datasets.mixture_file import read_network_classes
 from pdl_ros.evaluation.sets.run import judged_sets, score_set
 from pdl_ros.evaluation.sets.sheet import things_in_words
 from pdl_ros.pipeline import Segmenter
@@ -116,12 +117,26 @@ def test_a_set_without_the_split_is_named_and_the_others_are_scored(
 ):
     file = changed(streets, tmp_path)
     data = yaml.safe_load(file.read_text())
-    data['sets']['people']['split'] = 'train'
+    later = write_streets(tmp_path / 'later')
+    for kind in ('images', 'panoptic'):
+        (later / kind / 'val').rename(later / kind / 'train')
+    data['sets']['people'] |= {'folder': str(later), 'split': 'train'}
     file.write_text(yaml.safe_dump(data, sort_keys=False))
     assert run(monkeypatch, '--data', file, *USED, '--ap', 'none', '--images', 1) == 0
     said = capsys.readouterr().out
     assert "Not scored, as they have no split 'val': people" in said
     assert 'whole: scores' in said
+
+
+def test_a_strangers_name_of_a_set_is_no_markup_of_the_terminal(
+    streets, tmp_path, monkeypatch, capsys
+):
+    data = yaml.safe_load((streets / 'same.yaml').read_text())
+    data['sets'] = {'[/x]': {'folder': str(streets / 'drawn')}}
+    file = tmp_path / 'markup.yaml'
+    file.write_text(yaml.safe_dump(data))
+    assert run(monkeypatch, '--data', file, *USED, '--ap', 'none', '--images', 1) == 0
+    assert '[/x]: scores' in capsys.readouterr().out
 
 
 def test_pictures_of_each_set_are_written_with_what_was_found(

@@ -239,6 +239,7 @@ def test_a_mistake_is_one_sentence(mixture, networks, tmp_path):
     write_picture(tmp_path / 'plain' / 'a.png')
     write_picture(tmp_path / 'plain' / 'a.bmp')
     (tmp_path / 'empty').mkdir()
+    (tmp_path / 'b.onnx').touch()
     mistakes = {
         (mixture, *out): 'Nobody is there to ask',
         (mixture, *out, *networks, '--set', 'village'): "no set 'village'",
@@ -251,7 +252,9 @@ def test_a_mistake_is_one_sentence(mixture, networks, tmp_path):
         (tmp_path / 'empty', *out, *networks): 'neither labelled images nor pictures',
         (tmp_path / 'nothing.png', *out, *networks): 'No file or folder',
         (tmp_path / 'town', *out, *networks, '--set', 'town'): 'is none',
-        (mixture, *out, '--boxes', tmp_path / 'a.onnx'): 'write a.yaml beside it',
+        (mixture, *out, '--boxes', tmp_path / 'a.onnx'): 'No file',
+        (mixture, *out, '--boxes', tmp_path / 'b.onnx'): 'write b.yaml beside it',
+        (mixture, *out, *networks, '--described', tmp_path / 'c.yaml'): 'describes none of the',
         (mixture, *out, *networks, '--sheet', tmp_path): 'is a folder',
     }
     for arguments, says in mistakes.items():

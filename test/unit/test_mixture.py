@@ -76,6 +76,8 @@ def test_instances_that_nobody_told_apart_are_crowds(file):
 
 
 def test_a_set_may_lack_a_split_but_not_all_sets(file):
+    for kind in ('images', 'panoptic'):
+        (file.parent / 'town' / kind / 'val').mkdir()
     _write(file, split='val')
     assert [s.name for s in open_mixture(file, 'train').sets] == ['field']
     with pytest.raises(PdlError, match=r"None of the sets of .* has a split 'test'"):
@@ -120,15 +122,26 @@ def test_a_set_of_weight_0_is_there_to_be_scored_but_never_drawn(file):
     [
         ({'classes': {'street': 'rode'}}, r"class 'street' becomes 'rode', .*is it 'road'\?"),
         ({'classes': {'strete': 'road'}}, "names class 'strete', which .* lacks; it has street"),
-        ({'classes': {'street': 'road'}}, "class 'vehicle' becomes 'vehicle', which .* lacks"),
-        ({'classes': ['street']}, 'has a wrong value'),
+        (
+            {'classes': {'street': 'road'}},
+            "does not say what its class 'vehicle' is; name it under",
+        ),
+        ({'classes': ['street']}, 'has a wrong value: classes is no table'),
+        ({'classes': {0: 'road', 'street': 'road'}}, 'has one of them twice'),
+        ({'classes': {'street': 3}}, 'class street is 3, which is no text'),
+        ({'crowds': 'vehicle'}, 'crowds is no list'),
+        ({'split': 'trian'}, "has no split 'trian'; it has train"),
+        ({'folder': None}, 'folder is None, which is no text'),
+        ({'folder': 'x' * 5000}, 'its folder cannot be read: File name too long'),
         ({'crowds': ['tram']}, "names class 'tram', which .* lacks"),
         ({'folder': 'nowhere'}, "set 'town': No folder .*nowhere"),
         ({'wieght': 2}, "has the key 'wieght'; it can have folder, split, weight"),
-        ({'weight': -1}, 'weight is -1.0; it must not be negative'),
-        ({'weight': 'much'}, 'has a wrong value'),
+        ({'weight': -1}, 'weight is -1; give a number from 0'),
+        ({'weight': 'much'}, "weight is 'much'; give a number"),
+        ({'weight': None}, 'weight is None; give a number'),
         ({'weight': 9e5}, 'an epoch would be over a million pictures'),
-        ({'unlabelled': 'nothing'}, "class 'unlabelled' becomes 'nothing'"),
+        ({'unlabelled': 'nothing'}, "what is unlabelled becomes 'nothing'"),
+        ({'unlabelled': 'road'}, 'is 16-bit PNGs, where a pixel without a label is void'),
     ],
 )
 def test_a_mistake_in_a_mixture_is_one_sentence(file, changes, sentence):
@@ -145,6 +158,54 @@ def test_what_is_no_mixture_is_refused_in_one_sentence(tmp_path, text):
     file.write_text(text)
     with pytest.raises(PdlError, match=r'mixture.yaml is (no mixture|not valid YAML)'):
         open_mixture(file, 'train')
+
+
+@pytest.mark.parametrize(
+    ('text', 'sentence'),
+    [
+        ('labels: street\nsets: {a: {folder: town}, a: {folder: field}}', "'a' stands twice"),
+        ('labels: street\nweight: 3\nsets: {a: {folder: town}}', "has the key 'weight'"),
+        ('sets: {a: {folder: town}}', 'does not say in which classes it is'),
+        ('labels: strete\nsets: {a: {folder: town}}', 'mixture.yaml, labels: No label set'),
+        ('labels: street\nsets: {3: {folder: town}}', 'has a set of the name 3'),
+        ('labels: street\nsets: {"a\\e[2J": {folder: town}}', r"has a set of the name 'a\\x1b"),
+        ('labels: street\nsets: {a: {folder: town, classes: {street: &x [*x]}}}', 'is a list'),
+    ],
+)
+def test_a_strangers_mixture_neither_loses_a_set_nor_ends_in_a_traceback(file, text, sentence):
+    file.write_text(text)
+    with pytest.raises(PdlError, match=sentence):
+        open_mixture(file, 'train')
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        {'classes': {'street': 'road', 'vehicle': 'car|person'}},
+        {'classes': {'street': 'sky', 'vehicle': 'car|large vehicle'}},
+        {'crowds': ['vehicle']},
+        {'weight': 1.01},
+    ],
+)
+def test_a_training_does_not_go_on_with_a_mixture_that_means_something_else(file, changes):
+    pytest.importorskip('lightning_fabric')
+    from pdl_ros.network.variants import get_variant
+    from pdl_ros.training.state import identity
+    from test.unit.drawn import SETTINGS
+
+    def known() -> dict:
+        return identity(get_variant('scene_tiny'), open_mixture(file, 'train'), SETTINGS)
+
+    before, length = known(), len(open_mixture(file, 'train'))
+    _write(file, **changes)
+    assert len(open_mixture(file, 'train')) == length
+    assert (known() == before) == (not changes)
+
+
+def test_void_is_void_in_any_case_as_other_names_are(file):
+    _write(file, classes={'street': 'Road', 'vehicle': 'Void'})
+    assert open_mixture(file, 'train').sets[0].labelled == {NAMES.index('road')}
 
 
 def test_a_set_is_chosen_by_its_name(file):

@@ -59,4 +59,17 @@ def test_a_mixture_in_other_classes_than_asked_for_is_refused(mixture, tmp_path)
     refused = call('train', 'scene_tiny', '--data', mixture, '--labels', 'street', '--out',
                    tmp_path / 'run', '--backbone-weights', 'none')  # fmt: skip
     assert refused.returncode == 2
-    assert "has label set 'street', the data 'scene'" in refused.stderr
+    assert "in the classes of label set 'scene', the network in those of 'street'" in refused.stderr
+
+
+def test_who_has_nothing_to_score_on_is_told_how_to_train_nevertheless(mixture, tmp_path):
+    pytest.importorskip('lightning_fabric')
+    for name in ('cars', 'people'):
+        for kind in ('images', 'panoptic'):
+            (tmp_path / name / kind / 'val').rename(tmp_path / name / kind / 'kept')
+    for data in (mixture, tmp_path / 'cars'):
+        refused = call('train', 'scene_tiny', '--data', data, '--out', tmp_path / 'run',
+                       '--backbone-weights', 'none')  # fmt: skip
+        assert refused.returncode == 2
+        assert "split 'val'" in refused.stderr
+        assert 'give --val-split none' in refused.stderr

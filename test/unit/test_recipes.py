@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pdl_ros.errors import PdlError
+from pdl_ros.labels import LabelSet
 from pdl_ros.network.variants import VARIANTS, get_variant
 from pdl_ros.training.imagenet import imagenet_weights
 from pdl_ros.training.recipes import (
     default_recipe,
     load_recipe,
     recipe,
+    recipe_for,
     recipe_names,
     write_recipe,
 )
@@ -49,6 +52,19 @@ def test_every_variant_has_the_recipe_of_its_weights():
         'cityscapes_xception65_os32': 'authors_cityscapes_xception65',
         'camvid_efficientnet_lite0_small': 'camvid_efficientnet_lite0',
     }
+
+
+def test_own_classes_are_trained_with_the_recipe_of_the_street_weights():
+    street = get_variant('street_efficientnet_lite0')
+    own = replace(street, label_set=LabelSet.load('camvid'))
+    assert 'rider' in recipe_for(street).targets.rare_classes
+    assert recipe_for(own).targets.rare_classes == ('pole', 'fence')
+    assert recipe_for(own, None, ['targets.rare_classes=[car]']).targets.rare_classes == ('car',)
+    for asked in ((None, ['targets.rare_classes=[poel]']), ('street_efficientnet_lite0', [])):
+        with pytest.raises(
+            PdlError, match=r"rare_classes names '(poel|traffic sign)'; the classes"
+        ):
+            recipe_for(own, *asked)
 
 
 def test_detectron2s_learning_rate_is_its_own_step_by_step():

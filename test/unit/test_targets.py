@@ -52,6 +52,8 @@ def targets_by_hand(panoptic, segments, target_settings: TargetSettings) -> dict
     }
     for y, x in np.ndindex(height, width):
         for i in things:  # crowds too: published code draws their centres
+            if by_id[i].is_crowd and target_settings.ignore_crowd_in_center:
+                continue
             dy, dx = y - round(mean[i][0]), x - round(mean[i][1])
             if max(abs(dy), abs(dx)) <= reach:
                 height_here = math.exp(-(dy**2 + dx**2) / (2 * sigma**2))
@@ -91,6 +93,7 @@ def labelled_maps(draw) -> tuple[np.ndarray, tuple[Segment, ...]]:
         sigma=st.sampled_from([1, 2, 8.0]),
         small_area=st.integers(0, 12),
         small_weight=st.integers(1, 3),
+        ignore_crowd_in_center=st.booleans(),
         ignore_crowd_in_semantic=st.booleans(),
         ignore_stuff_in_offset=st.booleans(),
     ),
@@ -176,6 +179,14 @@ def test_a_crowd_teaches_its_class_but_neither_centre_nor_offset():
     assert targets.semantic.tolist() == [[CAR, CAR, ROAD]]
     assert targets.center_weight.tolist() == [[[0, 0, 1]]]
     assert not targets.offset_weight.any()
+
+
+def test_two_parts_of_a_crowd_do_not_teach_a_centre_on_the_road_between_them():
+    rows = [CAR_1, ROAD_ID, CAR_1]
+    assert targets_of(rows, crowds=[CAR_1]).center_heatmap[0, 0, 1] == 1, 'as published'
+    targets = targets_of(rows, crowds=[CAR_1], ignore_crowd_in_center=True)
+    assert targets.center_weight[0, 0, 1] == 1
+    assert targets.center_heatmap.max() == 0
 
 
 def test_a_crowd_may_be_left_out_of_the_semantics_too():

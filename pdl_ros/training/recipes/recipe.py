@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pdl_ros.errors import PdlError, os_error_reason
+from pdl_ros.errors import PdlError, os_error_reason, require
 from pdl_ros.network.variants import VARIANTS, Variant
 from pdl_ros.runtime.files import atomic_write
 from pdl_ros.training.recipes.reading import settings_from
@@ -55,6 +55,26 @@ def default_recipe(variant: Variant) -> str:
 def recipe(variant: Variant) -> TrainSettings:
     """Return the training settings that a variant was made with, or would be."""
     return load_recipe(default_recipe(variant))
+
+
+def recipe_for(
+    variant: Variant, name_or_file: str | Path | None = None, changes: Sequence[str] = ()
+) -> TrainSettings:
+    """Return the settings to train a variant with: a recipe, with None its own, with changes.
+
+    A variant's own recipe is also for other classes than its own: those of its `rare_classes` that
+    there are not are left out. Others are a mistake, PdlError.
+    """
+    settings = load_recipe(name_or_file or default_recipe(variant), changes)
+    names = {c.name for c in variant.label_set.classes}
+    own = () if name_or_file else recipe(variant).targets.rare_classes
+    rare = tuple(n for n in settings.targets.rare_classes if n in names or n not in own)
+    for name in rare:
+        require(
+            name in names,
+            f'rare_classes names {name!r}; the classes are {", ".join(sorted(names))}.',
+        )
+    return replace(settings, targets=replace(settings.targets, rare_classes=rare))
 
 
 def load_recipe(name_or_file: str | Path, changes: Sequence[str] = ()) -> TrainSettings:
