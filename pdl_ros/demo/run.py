@@ -31,8 +31,8 @@ if TYPE_CHECKING:  # it imports rclpy, which a pip-only installation lacks
     from pdl_ros.rerun_recording import RerunRecording
 
 _STREET_WEIGHTS = 'street_efficientnet_lite0'
-# What the embedded sources are seen best with. The clip is a shot through a railing with a bicycle at
-# it, which the street weights take for two-wheelers all over (docs/model_card.md).
+# What the embedded sources are seen best with. The clip is shot through a railing with a bicycle
+# at it, which the street weights take for two-wheelers all over (docs/model_card.md).
 _FITTING = {'clip': 'camvid_efficientnet_lite0', 'scene': 'scene_tiny'}
 _ENDLESS = 150  # frames shown of a source without an end
 
