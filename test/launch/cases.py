@@ -9,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENE = {'variant': 'scene_tiny'}
-CAMVID = {'variant': 'camvid_efficientnet_lite0'}
+STREET = {'variant': 'street_efficientnet_lite0'}
 
 
 class Process(NamedTuple):
@@ -122,33 +122,33 @@ DEMO = Case(
     ],
 )
 CASES = {
-    'one camera': Case('panoptic.launch.py', {}, [node(CAMVID)]),
+    'one camera': Case('panoptic.launch.py', {}, [node(STREET)]),
     'a robot with a namespace': ROBOT,
     'weights with a name like a number': Case(
         'panoptic.launch.py', {'weights': '2024'}, [node({'weights': '2024'})]
     ),
     'weights and the variant that they must be of': Case(
         'panoptic.launch.py',
-        {'weights': 'a.safetensors', **CAMVID},
-        [node({**CAMVID, 'weights': 'a.safetensors'})],
+        {'weights': 'a.safetensors', **STREET},
+        [node({**STREET, 'weights': 'a.safetensors'})],
     ),
     'compressed images': Case(
         'panoptic.launch.py',
         {'image': '/cam/image', 'transport': 'compressed', 'autostart': 'false'},
-        [node({**CAMVID, 'transport': 'compressed', 'autostart': False}, image='/cam/image')],
+        [node({**STREET, 'transport': 'compressed', 'autostart': False}, image='/cam/image')],
     ),
     'several cameras': CAMERAS,
     'several cameras, topic by topic': Case(
         'multi_camera.launch.py',
         {'cameras': 'front,left', 'image': '/a,left/image', 'use_sim_time': 'true'},
-        [node({**CAMVID, 'cameras': ['front', 'left'], 'use_sim_time': True}, front='/a')],
+        [node({**STREET, 'cameras': ['front', 'left'], 'use_sim_time': True}, front='/a')],
     ),
     'the demo': DEMO,
     'the demo with RViz': Case(
         'demo.launch.py',
         {'source': 'clip', 'namespace': 'show'},
         [
-            node(CAMVID, '/show'),
+            node(STREET, '/show'),
             DEMO.processes[1]._replace(
                 arguments=['clip', '0', '0', '1'],
                 rules={'__node': 'camera', '__ns': '/show', 'image': '/show/image'},
@@ -173,7 +173,7 @@ CASES = {
         'record.launch.py',
         {'output': 'new_bag', 'record_camera': 'true', 'namespace': '/r', 'image': 'cam/image_raw'},
         [
-            node(CAMVID, '/r', image='cam/image_raw'),
+            node(STREET, '/r', image='cam/image_raw'),
             record(
                 [
                     *results('/r/panoptic_node', 'panoptic/image'),
@@ -188,7 +188,7 @@ CASES = {
         'record.launch.py',
         {'labels': 'png', 'cameras': 'front,left', 'record_images': 'semantic,overlay'},
         [
-            node({**CAMVID, 'cameras': ['front', 'left'], 'compressed_labels': True}),
+            node({**STREET, 'cameras': ['front', 'left'], 'compressed_labels': True}),
             record(
                 [
                     '/panoptic_node/front/semantic/image/compressed',
@@ -215,7 +215,7 @@ CASES = {
         [
             node(
                 {
-                    **CAMVID,
+                    **STREET,
                     'transport': 'compressed',
                     'policy': 'every_frame',
                     'use_sim_time': True,

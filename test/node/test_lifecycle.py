@@ -82,10 +82,15 @@ def test_a_live_parameter_changes_the_next_frame_and_the_others_say_what_to_do(
         before = node.send(image)
         assert before['instances'].instances
         assert before['instances'].instances[0].mask_encoding == 'coco_rle'
-        changes = {'overlay_alpha': 0.0, 'top_k': 1, 'mask_encoding': 'none'}
-        assert node.set_parameters(**changes) == ['', '', '']
+        changes = {
+            'overlay_alpha': 0.0,
+            'top_k': 1,
+            'mask_encoding': 'none',
+            'without_center': 'void',
+        }
+        assert node.set_parameters(**changes) == [''] * 4
         after = node.send(image)
-        assert not after['instances'].instances
+        assert not after['instances'].instances, 'the best centre is none, as published'
         assert bytes(after['overlay/image'].data) != bytes(before['overlay/image'].data)
 
         refused = node.set_parameters(variant='cityscapes_r52', nms_kernel=4, outputs=['smell'])

@@ -265,7 +265,7 @@ def test_without_variant_and_weights_the_street_model_is_loaded(
     monkeypatch.setattr(panoptic_node.Segmenter, 'load', load)
     with inside({**parameters, 'variant': '', 'weights': ''}, domain) as node:
         node.node.trigger_configure()
-    assert asked == ['camvid_efficientnet_lite0']
+    assert asked == ['street_efficientnet_lite0']
     assert weight_files.find_weights(asked[0]).is_file()
 
 

@@ -12,7 +12,8 @@ import yaml
 
 from pdl_ros.cli.options import DEFAULT_VARIANT
 from pdl_ros.datasets.label_folder import LabelFolder
-from pdl_ros.datasets.mixture import open_sets, read_network_classes
+from pdl_ros.datasets.mixture import open_sets
+from pdl_ros.datasets.mixture_file import read_network_classes
 from pdl_ros.demo.cameras import open_camera
 from pdl_ros.demo.scene import SceneDataset
 from pdl_ros.engines import EngineSettings
