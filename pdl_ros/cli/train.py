@@ -26,8 +26,6 @@ from pdl_ros.errors import PdlError, require, require_package
 
 if TYPE_CHECKING:
     from pdl_ros.datasets import PanopticDataset
-    from pdl_ros.datasets.mixture import Mixture
-    from pdl_ros.evaluation.sets.run import SetScores
     from pdl_ros.labels import LabelSet
     from pdl_ros.network.variants import Variant
     from pdl_ros.pipeline import Segmenter
@@ -219,11 +217,11 @@ def _scorer(
 
     def score(weights: Path) -> dict[str, Any]:
         from pdl_ros.evaluation.run import evaluate
-        from pdl_ros.evaluation.sets.run import summary
+        from pdl_ros.evaluation.sets.run import score_mixture, summary
 
         segmenter = _segmenter(weights, device)
         if isinstance(dataset, Mixture):
-            scored[:] = _score_sets(segmenter, dataset)
+            scored[:] = score_mixture(segmenter, dataset)
             scores = summary(scored)
         else:
             scored[:] = [evaluate(segmenter, dataset)]
@@ -233,15 +231,6 @@ def _scorer(
         return scores
 
     return score
-
-
-def _score_sets(segmenter: Segmenter, mixture: Mixture) -> list[SetScores]:
-    """Score a network on each set of a mixture, in the classes that the set tells apart."""
-    from pdl_ros.evaluation.sets.run import judged_sets, score_set
-
-    own = tuple((i,) for i in range(mixture.label_set.num_classes))
-    sets = judged_sets(mixture.label_set, mixture.groups, mixture.sets, own)
-    return [score_set(segmenter, judged, 'none', quiet=True) for judged in sets]
 
 
 def _write_report(title: str, out: Path, validation: PanopticDataset | None, device: str) -> None:

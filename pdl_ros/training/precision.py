@@ -9,8 +9,8 @@ from torch import Tensor, nn
 def keep_depthwise_wide(network: nn.Module) -> None:
     """Let depthwise convolutions compute in fp32 under autocast on a CPU.
 
-    oneDNN has fast bf16 gradients for all other convolutions; those of depthwise ones take three
-    times as long as in fp32, longer than all that the rest gains.
+    oneDNN has fast bf16 gradients for all other convolutions; those of depthwise ones take more
+    than twice as long as in fp32, which is more than all that the rest gains.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:

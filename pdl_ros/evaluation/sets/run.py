@@ -11,7 +11,7 @@ import numpy as np
 
 from pdl_ros.datasets import PanopticDataset, groups_of
 from pdl_ros.datasets.groups import Groups
-from pdl_ros.datasets.mixture import MixedSet
+from pdl_ros.datasets.mixture import MixedSet, Mixture
 from pdl_ros.datasets.some import EvenlySpread
 from pdl_ros.evaluation.arithmetic import mean, none_for_nan
 from pdl_ros.evaluation.explain import Explanation, explain_with
@@ -87,6 +87,15 @@ def score_set(
     )
     counted = with_counted_things(scores, judged.truth.label_set)
     return SetScores(judged.name, counted, evaluator.whole_qualities())
+
+
+def score_mixture(segmenter: Segmenter, mixture: Mixture) -> list[SetScores]:
+    """Score a network of a mixture's own classes on each of its sets, without mask AP, as trainings
+    do between their steps.
+    """
+    own = tuple((i,) for i in range(mixture.label_set.num_classes))
+    sets = judged_sets(mixture.label_set, mixture.groups, mixture.sets, own)
+    return [score_set(segmenter, judged, 'none', quiet=True) for judged in sets]
 
 
 def explain_set(
