@@ -84,6 +84,10 @@ def label(
             f'{file} describes none of the networks; it has the name of one, as '
             f'{networks[0].stem}.yaml has.',
         )
+    require(
+        sheet is None or sheet.suffix in ('.jpg', '.png'),
+        f'--sheet {sheet} must end in .jpg or .png.',
+    )
     require_package('openvino', 'teacher')
     from rich.progress import track
 

@@ -22,7 +22,7 @@ from pdl_ros.cli.options import (
     import_torch,
     open_dataset,
 )
-from pdl_ros.errors import PdlError, require, require_package
+from pdl_ros.errors import PdlError, printable, require, require_package
 
 if TYPE_CHECKING:
     from pdl_ros.datasets import PanopticDataset
@@ -151,6 +151,7 @@ def variant_with(name: str, labels: str | None, data: str) -> Variant:
     """Return a variant with the classes of a label set (name or YAML), else those that the data
     bring along, else its own.
     """
+    from pdl_ros.datasets.groups import JOIN
     from pdl_ros.datasets.mixture_file import read_mixture
     from pdl_ros.datasets.own_labels import find_label_set
     from pdl_ros.labels import LabelSet
@@ -165,6 +166,11 @@ def variant_with(name: str, labels: str | None, data: str) -> Variant:
         found = None if data == 'scene' else find_label_set(Path(data))
     if found is None or found == variant.label_set:
         return variant
+    if joined := [c.name for c in found.classes if JOIN in c.name]:
+        raise PdlError(
+            f'{data} leaves open which class {printable(repr(joined[0]))} is; name the folder in a '
+            'mixture, which learns the sum of its classes (docs/partial_labels.md).'
+        )
     _LOG.info('The classes are the %d of the data, %r.', found.num_classes, found.name)
     return replace(variant, label_set=found)
 

@@ -19,7 +19,7 @@ TITLES = ('picture', 'labels')
 
 def write_sheet(root: Path, split: str, file: Path, number: int) -> int:
     """Draw pictures of a labelled folder, evenly spread over it, beside their labels; return how
-    many. Things have outlines, crowds none; unknown is black.
+    many. Things have outlines, crowds none; unknown is black. file: .jpg or .png.
     """
     source, label_set = PngFolder(root, split), LabelSet.load(root / LABELS)
     there = [i for i in range(len(source.names)) if source.label_file(i).is_file()]
@@ -42,6 +42,5 @@ def write_sheet(root: Path, split: str, file: Path, number: int) -> int:
     legend = np.pad(legend, ((0, 0), (0, pad), (0, 0)), constant_values=255)
     picture = np.vstack([sheet, legend[:, : sheet.shape[1]]])
     with atomic_write(file) as out:
-        kind = file.suffix if file.suffix in ('.jpg', '.png') else '.jpg'
-        out.write(cv2.imencode(kind, picture[..., ::-1])[1].tobytes())
+        out.write(cv2.imencode(file.suffix, picture[..., ::-1])[1].tobytes())
     return len(picks)

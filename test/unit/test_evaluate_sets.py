@@ -145,10 +145,13 @@ def test_pictures_of_each_set_are_written_with_what_was_found(
     out = tmp_path / 'sheets'
     file = changed(streets, tmp_path)
     data = yaml.safe_load(file.read_text())
-    data['sets']['../out of it'] = data['sets'].pop('people')
+    data['sets']['../out_of it'] = people = data['sets'].pop('people')
+    data['sets']['../out of it'] = people
     file.write_text(yaml.safe_dump(data, sort_keys=False))
     assert run(monkeypatch, '--data', file, *USED, '--ap', 'none', '--sheet', out) == 0
-    assert sorted(p.name for p in tmp_path.glob('**/*.jpg')) == ['___out_of_it.jpg', 'whole.jpg']
+    sheets = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.glob('**/*.jpg'))
+    names = ('..%2Fout of it.jpg', '..%2Fout_of it.jpg', 'whole.jpg')
+    assert sheets == [f'sheets/{name}' for name in names]
     assert str(out / 'whole.jpg') in capsys.readouterr().out.replace('\n', '')
     sheet = cv2.imread(str(out / 'whole.jpg'))
     assert sheet.shape[1] == 3 * 480 + 4 * 6

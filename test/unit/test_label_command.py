@@ -220,7 +220,7 @@ def test_true_instances_are_split_where_the_user_does_not_believe_them(networks,
 
 
 def test_the_sheet_shows_pictures_beside_their_labels(mixture, networks, tmp_path):
-    for name, pictures in (('sheet.png', 2), ('sheet', 1)):
+    for name, pictures in (('sheet.png', 2), ('sheet.jpg', 1)):
         sheet = tmp_path / name
         done(
             mixture, '--out', tmp_path / 'out', *networks, '--sheet', sheet, '--pictures', pictures
@@ -256,6 +256,7 @@ def test_a_mistake_is_one_sentence(mixture, networks, tmp_path):
         (mixture, *out, '--boxes', tmp_path / 'b.onnx'): 'write b.yaml beside it',
         (mixture, *out, *networks, '--described', tmp_path / 'c.yaml'): 'describes none of the',
         (mixture, *out, *networks, '--sheet', tmp_path): 'is a folder',
+        (mixture, *out, *networks, '--sheet', tmp_path / 'seen.txt'): 'must end in .jpg or .png',
     }
     for arguments, says in mistakes.items():
         said = done(*arguments, status=2)

@@ -73,3 +73,11 @@ def test_who_has_nothing_to_score_on_is_told_how_to_train_nevertheless(mixture, 
         assert refused.returncode == 2
         assert "split 'val'" in refused.stderr
         assert 'give --val-split none' in refused.stderr
+
+
+def test_a_class_that_is_open_is_not_learnt_as_one_of_its_own(mixture):
+    file = mixture.parent / 'cars' / 'labels.yaml'
+    file.write_text(file.read_text().replace('name: car', 'name: car|truck'))
+    refused = call('train', 'scene_tiny', '--data', file.parent, '--out', mixture.parent / 'run')
+    assert refused.returncode == 2
+    assert "leaves open which class 'car|truck' is; name the folder in a mixture" in refused.stderr

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -56,7 +56,7 @@ def write_sheet(
         )
     titles = (f'{judged.name}: image', 'labels', 'prediction')
     sheet = with_legend(contact_sheet(rows, titles, _WIDTH), label_set)
-    name = re.sub(r'\W', '_', judged.name)  # it is of the mixture's file, and no path
+    name = quote(judged.name, safe=' ')  # it is of the mixture's file, and no path
     path = folder / f'{name}.jpg'
     encoded = cv2.imencode('.jpg', sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
     with atomic_write(path) as file:
