@@ -13,7 +13,7 @@ from typing import Any
 
 from pdl_ros.engines.engine import PRECISIONS
 from pdl_ros.errors import PdlError, os_error_reason, require
-from pdl_ros.runtime.cpu_features import has_bf16, instruction_set
+from pdl_ros.runtime.cpu_features import X86, has_bf16, instruction_set
 from pdl_ros.runtime.files import write_json
 
 LEAST_EQUAL_PIXELS = 0.995
@@ -57,18 +57,23 @@ class Agreement:
 def disagreement(engine: str, precision: str, rows: Iterable[Agreement]) -> str:
     """Return why a way to run a network on this CPU may not stand for fp32; empty where it may.
 
-    fp32 may always; others if they were measured on this instruction set and met the mark. torch's
-    bf16 needs no measurement on processors that have instructions for it.
+    fp32 may always; others if they were measured on this instruction set and met the mark. int8 may
+    where it met it on other sets of x86: weights are scaled so that its sums are exact on all of
+    them. torch's bf16 needs no measurement on processors that have instructions for it.
     """
     if precision == 'fp32':
         return ''
     isa = instruction_set(engine)
-    for row in rows:
-        if (row.engine, row.precision, row.isa) == (engine, precision, isa):
-            if row.meets_mark:
-                return ''
+    measured = [row for row in rows if (row.engine, row.precision) == (engine, precision)]
+    here = [row for row in measured if row.isa == isa]
+    if not here and precision == 'int8' and isa in X86:
+        here = [row for row in measured if row.isa in X86]
+    for row in here:
+        if not row.meets_mark:
             points = '' if row.pq_difference is None else f', {row.pq_difference:+.2f} PQ'
             return f'{100 * row.equal_pixels:.2f} % equal pixels{points}'
+    if here:
+        return ''
     if (engine, precision) == ('torch', 'bf16') and has_bf16():
         return ''
     return f'not measured on {isa}'

@@ -11,7 +11,7 @@ from pathlib import Path
 _CPUINFO = Path('/proc/cpuinfo')
 _BOARD = Path('/proc/device-tree/model')
 # What a set adds to those before it, by LLVM's names. Not every processor has all that are before.
-_X86 = {
+X86 = {
     'sse4': {'sse4.1'},
     'avx': {'avx'},
     'avx2': {'avx2', 'fma'},
@@ -51,7 +51,7 @@ def instruction_set(runtime: str = 'torch') -> str:
     """Return the widest instruction set that a runtime computes with here: avx2, avx512_vnni, amx
     and others on x86, neon on ARM, elsewhere the machine's name.
 
-    int8 and bf16 give other numbers on other sets, as int8 products saturate without VNNI. torch
+    bf16 gives other numbers on other sets, and so does int8 whose sums may overflow. torch
     and openvino, which rest on oneDNN, can be kept from instructions by ONEDNN_MAX_CPU_ISA, torch
     by ATEN_CPU_CAPABILITY too, as when a smaller processor is tried out; onnxruntime cannot.
     """
@@ -59,12 +59,12 @@ def instruction_set(runtime: str = 'torch') -> str:
     if machine in ('aarch64', 'arm64'):
         return 'neon'
     has = _features()
-    names = list(_X86)
+    names = list(X86)
     most = len(names)
     for variable, values in _LIMITS.get(runtime, ()):
         limit = values.get(os.environ.get(variable, '').upper())
         most = most if limit is None else min(most, 1 + names.index(limit))
-    return next((name for name in reversed(names[:most]) if has >= _X86[name]), machine)
+    return next((name for name in reversed(names[:most]) if has >= X86[name]), machine)
 
 
 def has_bf16() -> bool:

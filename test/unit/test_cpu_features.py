@@ -6,7 +6,7 @@ import pytest
 
 from pdl_ros.runtime import cpu_features
 
-X86 = set(cpu_features._X86)
+X86 = set(cpu_features.X86)
 
 
 @pytest.mark.parametrize('machine', ['aarch64', 'arm64', 'armv7l', 'riscv64', ''])

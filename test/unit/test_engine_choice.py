@@ -38,7 +38,7 @@ from .test_network import network_of
 TINY = get_variant('scene_tiny')
 IMAGES = torch.zeros(1, 3, 8, 8)
 HEADS = HeadOutputs(torch.ones(1, 5, 2, 2), torch.ones(1, 1, 2, 2), torch.ones(1, 2, 2, 2), 4)
-AMX = frozenset().union(*cpu_features._X86.values())
+AMX = frozenset().union(*cpu_features.X86.values())
 FRAME = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8).repeat(12, 0).repeat(12, 1)
 
 
@@ -186,13 +186,26 @@ def test_on_a_robot_without_bf16_instructions_it_is_not_tried(big_processor, isa
     ('measured', 'isa', 'taken'),
     [
         *((GOOD, 'amx', True), ((0.995, -0.3), 'amx', True), ((0.999, 4.0), 'amx', True)),
-        *((GOOD, 'avx2', False), (FEW_PIXELS, 'amx', False), (LOW_PQ, 'amx', False)),
+        *((FEW_PIXELS, 'amx', False), (LOW_PQ, 'amx', False)),
+        *((GOOD, 'avx2', True), (FEW_PIXELS, 'avx2', False), (GOOD, 'neon', False)),
     ],
 )
-def test_int8_is_taken_where_it_met_the_mark_on_this_instruction_set(
+def test_int8_is_taken_where_it_met_the_mark_on_a_processor_of_this_kind(
     big_processor, measured, isa, taken
 ):
     assert ('openvino int8' in ways(rows=[Agreement(*INT8, isa, *measured)])) == taken
+
+
+def test_what_int8_gave_on_this_very_instruction_set_goes_before_all_others(big_processor):
+    here, there = Agreement(*INT8, 'amx', *GOOD), Agreement(*INT8, 'avx2', *FEW_PIXELS)
+    assert 'openvino int8' in ways(rows=[there, here])
+    here, there = Agreement(*INT8, 'amx', *FEW_PIXELS), Agreement(*INT8, 'avx2', *GOOD)
+    assert 'openvino int8' not in ways(rows=[there, here])
+
+
+def test_bf16_of_openvino_on_one_instruction_set_says_nothing_of_another(big_processor):
+    rows = [Agreement('openvino', 'bf16', 'avx512_bf16', *GOOD)]
+    assert 'openvino bf16' not in ways(rows=rows)
 
 
 def test_bf16_of_torch_is_not_taken_for_weights_that_it_was_seen_to_spoil(big_processor):
