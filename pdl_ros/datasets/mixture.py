@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pdl_ros.datasets import coco_instances, panoptic_json, yolo
-from pdl_ros.datasets.groups import Groups, classes_named, is_mixed
+from pdl_ros.datasets.groups import JOIN, Groups, classes_named, is_mixed
 from pdl_ros.datasets.layouts import NoSplitError, find_split, open_source, recognise
 from pdl_ros.datasets.mapped import ClassMap, MappedDataset
 from pdl_ros.datasets.mixture_file import SetRules, read_mixture
@@ -125,6 +125,7 @@ class _Table:
             len(self.classes) == len(rules.classes),
             f'{where}classes has one of them twice, by its name and by its id.',
         )
+        self._entries = {str(key).casefold(): text for key, text in rules.classes.items()}
         for c in source.classes:
             if c.id not in self.classes:
                 self.classes[c.id] = () if c.is_ignored else self._same(c.name, name)
@@ -139,9 +140,14 @@ class _Table:
         self.semantic = {v: named(t, f'semantic value {v}') for v, t in rules.semantic.items()}
 
     def _same(self, class_name: str, of_set: str) -> tuple[int, ...]:
-        """Return the classes that a class of the data is without an entry: those of its name."""
+        """Return the classes that a class of the data is without an entry: those of its name; where
+        its name is joined, what each part is.
+        """
+        parts = [name.strip() for name in class_name.split(JOIN)]
+        parts = [self._entries.get(name.casefold(), name) for name in parts]
         try:
-            return classes_named(class_name, self._label_set, '')
+            found = [classes_named(part, self._label_set, '') for part in parts]
+            return tuple(sorted({i for part in found for i in part})) if all(found) else ()
         except PdlError:
             names = ', '.join(c.name for c in self._label_set.classes)
             raise PdlError(

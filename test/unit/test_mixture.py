@@ -212,3 +212,21 @@ def test_a_set_is_chosen_by_its_name(file):
     assert [s.name for s in open_mixture(file, 'train', ['field']).sets] == ['field']
     with pytest.raises(PdlError, match="has no set 'fiedl'; it has town, field"):
         open_mixture(file, 'train', ['fiedl'])
+
+
+def test_a_joined_class_is_what_the_set_says_of_its_parts(file):
+    names = ('van', 'tram', 'wreck', 'Van | tram', 'van|car', 'van|wreck')
+    rows = [{'name': n, 'color': [i, 1, 1], 'thing': True} for i, n in enumerate(names)]
+    labels = file.parent / 'field' / 'labels.yaml'
+    labels.write_text(yaml.safe_dump({'name': 'field', 'classes': rows}))
+    data = yaml.safe_load(file.read_text())
+    data['sets']['field']['classes'] = {'van': 'car', 'tram': 'large vehicle', 'wreck': 'void'}
+    file.write_text(yaml.safe_dump(data, sort_keys=False))
+    for value, becomes in ((3, {'car', 'large vehicle'}), (4, {'car'}), (5, set())):
+        values = np.full((16, 24), value * 1000 + 1, np.uint16)
+        for name in 'abcd':
+            cv2.imwrite(str(file.parent / 'field' / 'panoptic' / 'train' / f'{name}.png'), values)
+        mixture = open_mixture(file, 'train')
+        ids = [(i,) for i in range(STREET.num_classes)] + list(mixture.groups)
+        segments = mixture.sets[1].dataset[0].segments
+        assert {NAMES[i] for s in segments for i in ids[s.class_id]} == becomes
