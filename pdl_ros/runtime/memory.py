@@ -15,7 +15,7 @@ def keep_freed_memory() -> None:
     """Have this process keep what it frees, up to 2 GB, instead of asking the system for it again.
 
     The system hands out memory page by page, each cleared first: at 1024×2048 that is a third of
-    a frame's time. Where the C library is not glibc nothing happens.
+    a frame's time, and much of a training step's. Where the C library is not glibc nothing happens.
     """
     with _glibc() as libc:
         libc.mallopt(_MMAP_MAX, 0)

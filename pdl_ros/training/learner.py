@@ -15,6 +15,7 @@ from pdl_ros.datasets.groups import Groups
 from pdl_ros.errors import PdlError, require
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
+from pdl_ros.runtime.memory import keep_freed_memory
 from pdl_ros.training.distributed import summed, synchronise_batch_norm, world_size
 from pdl_ros.training.losses import panoptic_loss
 from pdl_ros.training.precision import keep_depthwise_wide
@@ -41,8 +42,10 @@ class Learner:
         synchronised = synchronise_batch_norm(network, fabric.device.type)
         synchronised.train()
         _freeze(synchronised, settings)
-        if fabric.device.type == 'cpu' and settings.precision == 'bf16':
-            keep_depthwise_wide(synchronised)
+        if fabric.device.type == 'cpu':
+            keep_freed_memory()
+            if settings.precision == 'bf16':
+                keep_depthwise_wide(synchronised)
         wanted = settings.optimizer
         optimizer = _OPTIMIZERS[wanted.name](
             [p for p in synchronised.parameters() if p.requires_grad],
