@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from pdl_ros.cli.export import openvino, spread
 from pdl_ros.demo.scene import SceneDataset
-from pdl_ros.engines import EngineSettings
+from pdl_ros.engines import EngineSettings, agreement
 from pdl_ros.engines.agreement import read_agreement
 from pdl_ros.engines.calibration import CPU, Calibration, Layer
 from pdl_ros.engines.factory import open_engine
@@ -26,10 +26,10 @@ from pdl_ros.evaluation import quantisation
 from pdl_ros.evaluation.quantisation import EqualPixels, quantise_network
 from pdl_ros.imaging.files import list_images, read_rgb
 from pdl_ros.network import checkpoints
-from pdl_ros.network.weight_files import find_weights
+from pdl_ros.network.weight_files import SHIPPED, find_weights
 from pdl_ros.preprocessing import Preprocessor
 
-STREET = 'camvid_efficientnet_lite0'
+INT8 = sorted(path.name.partition('.')[0] for path in SHIPPED.glob('*.int8.onnx'))
 SIZE = (96, 160)
 
 
@@ -59,13 +59,17 @@ def all_in_int8() -> bytes:
 # --- the file -------------------------------------------------------------------------------------
 
 
-def test_the_shipped_street_weights_have_an_int8_file_that_is_theirs():
-    checkpoint = find_weights(STREET)
+@pytest.mark.parametrize('name', INT8)
+def test_a_shipped_int8_file_is_of_its_weights_and_taken_by_every_x86_robot(name, monkeypatch):
+    checkpoint = find_weights(name)
     weights = weights_digest(checkpoints.load(checkpoint)[0])
     model = read_quantised(checkpoint, weights)
     assert model is not None
     onnx.checker.check_model(onnx.load_from_string(model))
-    assert any(row.precision == 'int8' for row in read_agreement(checkpoint, weights))
+    rows = read_agreement(checkpoint, weights)
+    for isa in ('avx2', 'avx2_vnni', 'avx512', 'avx512_vnni', 'avx512_bf16', 'amx'):
+        monkeypatch.setattr(agreement, 'instruction_set', lambda engine, isa=isa: isa)
+        assert agreement.disagreement('openvino', 'int8', rows) == '', isa
 
 
 def test_a_file_of_other_weights_a_damaged_and_a_pointing_one_are_not_used(tmp_path, caplog):
@@ -266,9 +270,10 @@ def test_data_that_are_not_there_are_missed_before_the_minutes_of_quantising(mon
 # --- real streets ---------------------------------------------------------------------------------
 
 
-def test_real_streets_keep_their_labels_where_int8_is_said_to_agree(camvid: Path):
+@pytest.mark.parametrize('name', INT8)
+def test_real_streets_keep_their_labels_where_int8_is_said_to_agree(name: str, camvid: Path):
     """On every twelfth image; the mark itself is of all (docs/engines.md)."""
-    checkpoint = find_weights(STREET)
+    checkpoint = find_weights(name)
     network, variant = checkpoints.load(checkpoint)
     rows = read_agreement(checkpoint, weights_digest(network))
     engines = {row.engine for row in rows if row.precision == 'int8' and row.meets_mark}
