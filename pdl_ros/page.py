@@ -9,9 +9,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
+from pdl_ros.imaging.files import encode_image
 from pdl_ros.runtime.files import atomic_write
 
 if TYPE_CHECKING:
@@ -77,9 +77,8 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def picture(rgb: np.ndarray) -> str:
     """Return a (H, W, 3) uint8 RGB picture as a JPEG within the page."""
-    done, jpeg = cv2.imencode('.jpg', rgb[..., ::-1])
-    assert done
-    return f'<img src="data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}">'
+    jpeg = encode_image('.jpg', rgb, 'A picture of the page')
+    return f'<img src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
 
 
 def figure(drawn: Figure) -> str:

@@ -130,6 +130,7 @@ def _infer_recording(
     from rich.progress import track
 
     from pdl_ros.datasets.label_folder import LABELS
+    from pdl_ros.imaging.files import write_image
     from pdl_ros.sources.stamps import StampRow, write_stamps
 
     rows: list[StampRow] = []
@@ -144,7 +145,7 @@ def _infer_recording(
             name = f'{frame.stamp}{again}'
             result = _segment(segmenter, frame.rgb, frame.stamp, rerun)
             file_name = _write_frame(result, frame.rgb, segmenter.label_set, out, name)
-            _write(out / f'{name}_semantic.png', result.semantic.numpy())
+            write_image(out / f'{name}_semantic.png', result.semantic.numpy())
             frame_id = printable(frame.frame_id)  # a line of the table is a frame
             rows.append(StampRow(frame.stamp, frame_id, frame.log_time, file_name))
     finally:  # a damaged recording costs what comes after the damage
@@ -158,13 +159,14 @@ def _write_frame(
     """Write the files of a frame; return the name of its label image."""
     import numpy as np
 
+    from pdl_ros.imaging.files import write_image
     from pdl_ros.visualization import overlay
 
     panoptic = result.panoptic.numpy()
     picture = overlay(rgb, panoptic, label_set)
     file = f'{name}_panoptic.png'
-    _write(out / file, panoptic.astype(np.uint16))
-    _write(out / f'{name}_overlay.png', picture[..., ::-1])
+    write_image(out / file, panoptic.astype(np.uint16))
+    write_image(out / f'{name}_overlay.png', picture)
     write_json(out / f'{name}.json', _segments(result, label_set))
     return file
 
@@ -174,10 +176,3 @@ def _segments(result: PanopticResult, label_set: LabelSet) -> list[dict]:
         {'class_name': label_set.classes[row['class_id']].name, **row}
         for row in result.segments.rows()
     ]
-
-
-def _write(path: Path, image: np.ndarray) -> None:
-    import cv2
-
-    with atomic_write(path) as file:
-        file.write(cv2.imencode('.png', image)[1].tobytes())

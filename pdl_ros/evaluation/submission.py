@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from pdl_ros.datasets import Sample
 from pdl_ros.errors import require
 from pdl_ros.evaluation.official_ids import class_ids, image_id
 from pdl_ros.fusion import PanopticResult
+from pdl_ros.imaging.files import write_image
 from pdl_ros.imaging.masks import coco_masks
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
@@ -51,7 +51,7 @@ class CocoWriter:
         panoptic = result.panoptic.numpy()
         # 0 is void there, and a class here.
         ids = np.where(panoptic == PANOPTIC_VOID, 0, panoptic + 1)
-        write_png(self.folder / PANOPTIC / f'{sample.name}.png', id_colors(ids)[..., ::-1])
+        write_image(self.folder / PANOPTIC / f'{sample.name}.png', id_colors(ids))
         rows = result.segments.rows()
         segments = [
             {'id': row['id'] + 1, 'category_id': self.ids[row['class_id']]}
@@ -121,13 +121,13 @@ class CityscapesWriter:
             "Cityscapes' format of instances; rename it.",
         )
         semantic = self._ids[result.semantic.numpy()]
-        write_png(self.folder / SEMANTIC / f'{sample.name}.png', semantic)
+        write_image(self.folder / SEMANTIC / f'{sample.name}.png', semantic)
         panoptic, lines = result.panoptic.numpy(), []
         things = (row for row in result.segments.rows() if row['is_thing'])
         for number, row in enumerate(things):
             name = f'masks/{sample.name}_{number:04d}.png'
             mask = (panoptic == row['id']).astype(np.uint8) * 255
-            write_png(self.folder / INSTANCES / name, mask)
+            write_image(self.folder / INSTANCES / name, mask)
             lines.append(f'{name} {self._ids[row["class_id"]]} {row["score"]!r}\n')
         with atomic_write(self.folder / INSTANCES / f'{sample.name}.txt') as file:
             file.write(''.join(lines).encode())
@@ -150,9 +150,3 @@ def open_writer(kind: str, folder: Path, label_set: LabelSet) -> CocoWriter | Ci
 def id_colors(ids: np.ndarray) -> np.ndarray:
     """Return the (H, W, 3) uint8 RGB whose colours are ids: red + 256 green + 65536 blue."""
     return np.stack([ids >> shift & 255 for shift in (0, 8, 16)], -1).astype(np.uint8)
-
-
-def write_png(path: Path, pixels: np.ndarray) -> None:
-    """Write a (H, W) or (H, W, 3) BGR image."""
-    with atomic_write(path) as file:
-        file.write(cv2.imencode('.png', pixels)[1].tobytes())

@@ -1,16 +1,19 @@
-"""Read image files and label images, and find them in folders."""
+"""Read and write image files and label images, and find them in folders."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from pdl_ros.errors import PdlError
+from pdl_ros.errors import PdlError, require
 from pdl_ros.imaging.decoding import decode, is_deep_grey, is_turned, rgb_of, turned
+from pdl_ros.runtime.files import atomic_write
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+_LONGEST = {'.jpg': 65_500, '.png': 1_000_000}  # pixels of a side that the libraries write
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -55,6 +58,33 @@ def read_samples(path: Path) -> np.ndarray:
     image = _read(path)
     samples = turned(np.asarray(image), image)
     return samples.astype(np.uint16) if is_deep_grey(image) else samples
+
+
+def write_image(path: Path, pixels: np.ndarray, quality: int = 95) -> None:
+    """Write an image as `encode_image` makes it, whole or not at all."""
+    content = encode_image(path.suffix, pixels, str(path), quality)
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def encode_image(suffix: str, pixels: np.ndarray, name: str, quality: int = 95) -> bytes:
+    """Return (H, W, 3) uint8 RGB, or (H, W) uint8 or uint16, as the content of a `.png` or, of a
+    quality, a `.jpg`.
+
+    Raises PdlError, which begins with `name`, where the image is longer than the format allows.
+    """
+    height, width = pixels.shape[:2]
+    longest = _LONGEST[suffix]
+    other = ', or a .png' if suffix == '.jpg' else ''
+    # OpenCV would return nothing, and print to the terminal why.
+    require(
+        max(height, width) <= longest,
+        f'{name} would be {width}x{height} pixels, and a {suffix} has at most {longest} a side; '
+        f'ask for a smaller picture{other}.',
+    )
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == '.jpg' else []
+    bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    return bytes(cv2.imencode(suffix, bgr, options)[1].tobytes())
 
 
 def is_shown_turned(path: Path) -> bool:

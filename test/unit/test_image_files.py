@@ -16,7 +16,7 @@ from PIL import Image
 
 from pdl_ros.errors import PdlError
 from pdl_ros.imaging.decoding import decode
-from pdl_ros.imaging.files import list_images, read_rgb, read_samples
+from pdl_ros.imaging.files import list_images, read_rgb, read_samples, write_image
 
 ORIENTATION = 0x0112
 # What a viewer does with a picture of each EXIF orientation.
@@ -150,6 +150,17 @@ def test_a_missing_file_and_a_folder_are_named_with_the_reason(tmp_path):
     for path in (tmp_path / 'none.jpg', tmp_path):
         with pytest.raises(PdlError, match=f'{path} cannot be read: '):
             read_rgb(path)
+
+
+def test_a_picture_too_long_for_its_format_is_a_sentence_and_no_empty_file(tmp_path, capfd):
+    long = np.zeros((65_501, 4, 3), np.uint8)
+    with pytest.raises(PdlError, match=r'a.jpg would be 4x65501 pixels.* or a .png'):
+        write_image(tmp_path / 'a.jpg', long)
+    write_image(tmp_path / 'a.png', long)
+    with pytest.raises(PdlError, match='would be 1x1000001 pixels'):
+        write_image(tmp_path / 'b.png', np.zeros((1_000_001, 1), np.uint8))
+    assert [p.name for p in tmp_path.iterdir()] == ['a.png']
+    assert capfd.readouterr() == ('', '')
 
 
 def test_more_pixels_than_allowed_are_refused_before_memory_is_taken(picture):
