@@ -48,16 +48,18 @@ def score_sets(
         print(f'Not scored, as they have no split {about["split"]!r}: {", ".join(without)}')
     scored = []
     of_network = read_network_classes(file, segmenter.label_set)
-    for judged in judged_sets(*mixture, of_network, images):
+    sets = judged_sets(*mixture, of_network, images)
+    for judged in sets:
         one = (explain_set if explain else score_set)(segmenter, judged, ap)
         print_table(one.scores, one.name)
         print_whole(one.whole_things)
         if one.explanation is not None:
             print_explanation(one.explanation)
-        if sheet is not None:
-            print(f'Pictures: {write_sheet(segmenter, judged, mixture[0], of_network, sheet)}')
         scored.append(one)
     rows = [(one.name, one.scores.images, means_of(one)) for one in scored]
     print_means(rows, summary(scored))
     if json_file is not None:
         write_json(json_file, {**about, 'mixture': str(file), **to_dict(scored)})
+    if sheet is not None:  # after the scores, which what goes wrong with pictures must not cost
+        for judged in sets:
+            print(f'Pictures: {write_sheet(segmenter, judged, mixture[0], of_network, sheet)}')

@@ -15,8 +15,10 @@ import yaml
 from pdl_ros.datasets.mixture import open_sets
 from pdl_ros.datasets.mixture_file import read_network_classes
 from pdl_ros.evaluation.sets.run import judged_sets, score_set
-from pdl_ros.evaluation.sets.sheet import things_in_words
+from pdl_ros.evaluation.sets.sheet import file_name, things_in_words
+from pdl_ros.imaging import files
 from pdl_ros.pipeline import Segmenter
+from pdl_ros.runtime.files import atomic_write
 
 from .street_files import write_streets
 from .test_evaluate_command import run
@@ -161,6 +163,24 @@ def test_pictures_of_each_set_are_written_with_what_was_found(
     same = np.abs(image - labels).max(2) < 30
     assert 0.05 < same.mean() < 0.6, 'sky is void in these labels, and all else is painted'
     assert (np.abs(labels - prediction).max(2) < 60).mean() > 0.5
+
+
+def test_a_sheet_that_cannot_be_written_costs_no_scores(streets, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(files._LONGEST, '.jpg', 100)
+    scores, rest = tmp_path / 'scores.json', ('--ap', 'none', '--sheet', tmp_path)
+    assert run(monkeypatch, '--data', streets / 'same.yaml', *USED, *rest, '--json', scores) == 2
+    assert 'drawn.jpg would be' in capsys.readouterr().err
+    assert 'drawn' in json.loads(scores.read_text())['sets']
+
+
+def test_a_long_name_of_a_set_is_cut_to_a_files_and_stays_its_own(tmp_path):
+    names = ['straße ' * 40 + end for end in ('a', 'b')]
+    written = [tmp_path / f'{file_name(name)}.jpg' for name in (*names, 'street 1')]
+    for path in written:
+        with atomic_write(path) as file:
+            file.write(b'x')
+    assert len({p.name for p in tmp_path.iterdir()}) == 3
+    assert written[2].name == 'street 1.jpg'
 
 
 def test_the_words_under_a_picture_count_what_the_scores_count(streets):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from urllib.parse import quote
 
-import cv2
 import numpy as np
 
 from pdl_ros.datasets import Sample
@@ -18,15 +18,16 @@ from pdl_ros.evaluation.sets.evaluator import SetEvaluator
 from pdl_ros.evaluation.sets.predicted import SetResults
 from pdl_ros.evaluation.sets.run import JudgedSet
 from pdl_ros.fusion import PanopticResult
+from pdl_ros.imaging.files import write_image
 from pdl_ros.labels import LabelSet
 from pdl_ros.pipeline import Segmenter
-from pdl_ros.runtime.files import atomic_write
 from pdl_ros.visualization import contact_sheet, overlay, to_width, with_caption, with_legend
 
 ROWS = 8
 """Pictures of a set on its sheet, spread evenly over it."""
 _WIDTH = 480  # pixels of a picture
 _QUALITY = 88
+_NAME = 200  # bytes, which leaves room for what a file is called until it is whole
 
 
 def write_sheet(
@@ -56,12 +57,18 @@ def write_sheet(
         )
     titles = (f'{judged.name}: image', 'labels', 'prediction')
     sheet = with_legend(contact_sheet(rows, titles, _WIDTH), label_set)
-    name = quote(judged.name, safe=' ')  # it is of the mixture's file, and no path
-    path = folder / f'{name}.jpg'
-    encoded = cv2.imencode('.jpg', sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
-    with atomic_write(path) as file:
-        file.write(encoded.tobytes())
+    path = folder / f'{file_name(judged.name)}.jpg'
+    write_image(path, sheet, _QUALITY)
     return path
+
+
+def file_name(name: str) -> str:
+    """Return the name of a set, which may be any text, as one that a file can have; of a long one
+    the beginning and a digest of the whole, as file systems end names at 255 bytes.
+    """
+    quoted = quote(name, safe=' ')
+    digest = hashlib.sha256(quoted.encode()).hexdigest()[:16]
+    return quoted if len(quoted) <= _NAME else f'{quoted[: _NAME - 17]}~{digest}'
 
 
 def things_in_words(judged: JudgedSet, sample: Sample, result: PanopticResult) -> tuple[str, str]:
