@@ -49,6 +49,7 @@ def demo(
             '--bag records a drawn street, whose truth is exact; --source and --rate are for the '
             'demo of the node.',
         )
+        require(frames >= 0, f'--frames is {frames}; it may not be negative.')
         _offline(out, weights or 'scene_tiny', device, frames or _FRAMES, rerun)
         return
     from pdl_ros.demo.run import DemoSettings, run_demo
@@ -70,7 +71,7 @@ def _offline(out: Path, weights: str, device: str, frames: int, rerun: Path | No
 
     street, results = out / 'street', out / 'results'
     scores, report = out / 'scores.json', out / 'report.html'
-    if (street / METADATA).is_file():  # it was written to its end
+    if (street / METADATA).is_file():
         print(
             f'{street} is there already and is used; give another folder with --out for a new one.'
         )

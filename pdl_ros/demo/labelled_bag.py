@@ -6,6 +6,7 @@ of CamVid, it is what their labels say.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,8 +16,9 @@ import numpy as np
 from pdl_ros.bags.bag_messages import BagMessages
 from pdl_ros.bags.qos import LATCHED
 from pdl_ros.bags.types import serialize
-from pdl_ros.bags.writer import BagWriter
+from pdl_ros.bags.writer import BagWriter, disk_errors_in_words
 from pdl_ros.datasets import PanopticDataset, Sample
+from pdl_ros.errors import require
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 from pdl_ros.messages.images import ImageWriter
@@ -52,8 +54,22 @@ def write_labelled_bag(
 ) -> Path:
     """Record samples: `/camera/image` (rgb8), `/truth/panoptic/image` (16UC1), `/truth/label_info`.
 
-    Raises PdlError where the folder is there already.
+    The folder appears when all of them are in it. Raises PdlError where it is there already.
     """
+    require(not folder.exists(), f'{folder} is there already; give another folder.')
+    with disk_errors_in_words(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # In a folder of its own: the files in a recording have the name of the recording.
+        place = tempfile.TemporaryDirectory(prefix=f'{folder.name}.', dir=folder.parent)
+    with place:
+        part = Path(place.name) / folder.name
+        _write(part, samples, label_set, fps)
+        with disk_errors_in_words(folder):
+            part.rename(folder)
+    return folder
+
+
+def _write(folder: Path, samples: Iterable[Sample], label_set: LabelSet, fps: float) -> None:
     factory = BagMessages()
     pictures, maps = ImageWriter(factory, 'rgb8'), ImageWriter(factory, '16UC1')
     with BagWriter(folder) as bag:
@@ -67,7 +83,6 @@ def write_labelled_bag(
             header, labels = factory.header(stamp, FRAME_ID), truth_map(sample, label_set)
             bag.write(image, stamp + _DELAY, serialize(pictures.fill(sample.image, header)))
             bag.write(truth, stamp + _DELAY, serialize(maps.fill(labels, header)))
-    return folder
 
 
 def truth_map(sample: Sample, label_set: LabelSet) -> np.ndarray:

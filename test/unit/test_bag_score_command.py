@@ -339,3 +339,13 @@ def test_the_demo_of_a_bag_has_no_other_source(run):
     status, _, said = run('demo', '--bag', '--source', 'x.mp4')
     assert (status, said.count('\n')) == (2, 1)
     assert '--bag records a drawn street' in said
+
+
+@pytest.mark.parametrize('way', [(), ('--bag',)])
+def test_the_demo_of_fewer_frames_than_none_is_a_sentence_and_leaves_no_empty_street(
+    run, tmp_path, way
+):
+    status, _, said = run('demo', *way, '-o', 'd', '--frames', -1)
+    assert (status, said.count('\n')) == (2, 1)
+    assert 'may not be negative' in said or 'neither may be negative' in said
+    assert not (tmp_path / 'd').exists()

@@ -17,6 +17,7 @@ from pdl_ros.demo.labelled_bag import (
     write_street_bag,
 )
 from pdl_ros.demo.scene import Scene
+from pdl_ros.errors import PdlError
 
 from .tiny_labels import CAR, DOG, LABEL_SET, ROAD
 
@@ -32,6 +33,26 @@ def test_a_drawn_street_is_recorded_with_its_exact_truth_and_lasting_ids(tmp_pat
     for index, (labels, rgb) in enumerate(zip(maps, pictures, strict=True)):
         np.testing.assert_array_equal(labels, scene.frame(index).panoptic)
         np.testing.assert_array_equal(rgb, scene.frame(index).image)
+
+
+def test_a_street_that_was_interrupted_is_not_there_and_can_be_written_anew(tmp_path, monkeypatch):
+    whole = Scene.frame
+
+    def interrupted(scene: Scene, number: int) -> Sample:
+        if number == 2:
+            raise KeyboardInterrupt
+        return whole(scene, number)
+
+    monkeypatch.setattr(Scene, 'frame', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_street_bag(tmp_path / 'street', 4, size=(48, 64))
+    assert not [*tmp_path.iterdir()]
+    monkeypatch.setattr(Scene, 'frame', whole)
+    folder = write_street_bag(tmp_path / 'street', 4, size=(48, 64))
+    assert ImageTopic.open(folder, IMAGE).count == 4
+    assert sorted(p.name for p in folder.iterdir()) == ['metadata.yaml', 'street_0.mcap']
+    with pytest.raises(PdlError, match='is there already; give another folder'):
+        write_street_bag(folder, 4, size=(48, 64))
 
 
 def test_labels_of_any_data_become_ids_of_the_label_set():
