@@ -179,7 +179,7 @@ def lima(raw: Path, out: Path) -> None:
             image = folder / 'images' / own / name
             if not image.exists():
                 image = folder / 'images' / name
-            size = cv2.imread(str(image)).shape[:2]
+            size = _read(image, cv2.IMREAD_COLOR).shape[:2]
             instances = [Instance(i, False, _drawer(s)) for i, s in enumerate(shapes)]
             values = paint(instances, size, Path('none'), name).values
             regions = []
@@ -206,7 +206,7 @@ def idd(raw: Path, out: Path) -> None:
     folder = raw / 'street' / 'idd_lite'
     for split in ('train', 'val'):
         for file, image in list(_pairs(folder / 'labels' / split, folder / 'images' / split))[::2]:
-            labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+            labels = _read(file)
             regions = [(name, 0, labels == i) for i, name in enumerate(IDD) if (labels == i).any()]
             writer.write(split, image, labels.shape[:2], regions)
     writer.close()
@@ -218,11 +218,18 @@ def penn_fudan(raw: Path, out: Path) -> None:
     folder = raw / 'street' / 'penn_fudan'
     pairs = list(_pairs(folder / 'instances', folder / 'images'))
     for i, (file, image) in enumerate(pairs):
-        labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        labels = _read(file)
         regions = [('person', int(n), labels == n) for n in np.unique(labels) if n]
         split = 'val' if i >= len(pairs) - 50 else 'train'
         writer.write(split, image, labels.shape[:2], regions)
     writer.close()
+
+
+def _read(file: Path, how: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
+    pixels = cv2.imread(str(file), how)
+    if pixels is None:
+        raise SystemExit(f'{file} is missing or damaged; look whether its data set is complete.')
+    return pixels
 
 
 def _pairs(labels: Path, images: Path) -> Iterator[tuple[Path, Path]]:
