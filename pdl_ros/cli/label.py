@@ -109,18 +109,20 @@ def label(
         None if boxes is None else BoxTeacher(_open(boxes, described), base),
     )
     folder = LabelledFolder(out, split, asked, overwrite)
-    chosen_pictures = itertools.islice(itertools.islice(asked.pictures(), 0, None, every), limit)
+    lost: list[str] = []
+    every_one = asked.pictures(lost.append)
+    chosen_pictures = itertools.islice(itertools.islice(every_one, 0, None, every), limit)
     total = asked.count and min(-(-asked.count // every), limit or asked.count)
     each = track(chosen_pictures, 'labelling', total, transient=True)
-    counts, kept, lost = label_pictures(each, labeller, folder)
+    counts, kept = label_pictures(each, labeller, folder, lost.append)
     for sentence in counts.sentences():
         print(sentence)
     if kept:
         print(f'{kept} pictures had labels in {out} and kept them.')
+    print_lost(lost)
     if sheet is not None:
         print(f'{sheet}: {write_sheet(out, split, sheet, pictures)} pictures.')
-    print_lost(lost)
-    if lost:
+    if lost or not asked.is_whole:
         raise typer.Exit(1)
 
 

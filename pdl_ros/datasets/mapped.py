@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from pdl_ros.datasets.record import Sample, Segment
 from pdl_ros.datasets.source import Source, SourceLabels, SourceSegment
 from pdl_ros.errors import PdlError
 from pdl_ros.imaging.files import read_rgb_both
-from pdl_ros.labels import LabelSet
+from pdl_ros.labels import LabelSet, SourceClass
 from pdl_ros.labels.label_set import SEMANTIC_VOID
 from pdl_ros.labels.sources import VOID, Target, resolve
 
@@ -39,12 +39,16 @@ class ClassMap(NamedTuple):
     groups: Groups = ()
 
 
-def class_map(source: Source, label_set: LabelSet) -> ClassMap:
-    """Return what the labels of a source become by the rules of a label set."""
+def class_map(
+    source: Source, label_set: LabelSet, classes: Sequence[SourceClass] | None = None
+) -> ClassMap:
+    """Return what the labels of a source become by the rules of a label set. classes: those of the
+    source by other names than they have there.
+    """
     ids = {c.name: i for i, c in enumerate(label_set.classes)}
-    rules = label_set.sources
+    rules, named = label_set.sources, source.classes if classes is None else classes
     return ClassMap(
-        resolve(label_set, source.classes, f'{source.where} ({source.layout})'),
+        resolve(label_set, named, f'{source.where} ({source.layout})'),
         None if rules.unlabelled is None else ids[rules.unlabelled],
         {v: None if n is None else ids[n] for v, n in rules.semantic.items()}
         or {**{i: i for i in range(label_set.num_classes)}, SEMANTIC_VOID: None},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,18 +11,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pdl_ros.bags.files import is_bag
 from pdl_ros.datasets import layouts
 from pdl_ros.datasets.groups import Groups
-from pdl_ros.datasets.mapped import MappedDataset
+from pdl_ros.datasets.mapped import MappedDataset, class_map
 from pdl_ros.datasets.mixture import open_sets
 from pdl_ros.datasets.mixture_file import read_mixture
 from pdl_ros.datasets.plausible import require_plausible
 from pdl_ros.datasets.source import require_files
-from pdl_ros.errors import PdlError, require
+from pdl_ros.errors import PdlError, printable, require
 from pdl_ros.imaging.files import list_images, read_rgb
 from pdl_ros.labels import LabelSet
 from pdl_ros.sources import open_source
-from pdl_ros.teachers.joined import groups_named, with_joined
+from pdl_ros.teachers.joined import joined_classes, with_joined
 from pdl_ros.teachers.labels import Labels
 
 
@@ -37,15 +39,19 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Input:
-    """Pictures in order. label_set: in whose classes they are, and groups: what the data join.
-    count: of the pictures, None where nobody knows. folder: of the first, if it is a file.
+    """What is to be labelled. label_set: in whose classes it is, and groups: what the data join.
+
+    pictures: in order; what it takes is told, in a sentence, of frames of a recording or a video
+    that cannot be had. count: of the pictures, None where nobody knows. files: all pictures and
+    labels that are files of their own. is_whole: nothing is known to be missing of a recording.
     """
 
     label_set: LabelSet
     groups: Groups
-    pictures: Callable[[], Iterator[Picture]]
+    pictures: Callable[[Callable[[str], None]], Iterator[Picture]]
     count: int | None
-    folder: Path | None = None
+    files: tuple[Path, ...] = ()
+    is_whole: bool = True
 
 
 def open_input(source: str, split: str, labels: str, chosen: str | None = None) -> Input:
@@ -61,7 +67,9 @@ def open_input(source: str, split: str, labels: str, chosen: str | None = None) 
     label_set = LabelSet.load(labels)
     if path.is_dir() and any(layout.splits(path) for layout in layouts.LAYOUTS):
         return _data_set(path, split, label_set)
-    return _folder(path, label_set) if path.is_dir() else _frames(source, label_set)
+    if path.is_dir() and not is_bag(path):
+        return _folder(path, label_set)
+    return _frames(source, label_set)
 
 
 def _set_of_mixture(file: Path, split: str, chosen: str | None) -> Input:
@@ -77,8 +85,9 @@ def _set_of_mixture(file: Path, split: str, chosen: str | None) -> Input:
 def _data_set(root: Path, split: str, label_set: LabelSet) -> Input:
     """Open a folder whose classes are those of the label set, by its rules, or joined ones."""
     source = layouts.open_source(root, split, label_set.label_divisor)
-    groups = groups_named(source.classes, label_set, str(root))
-    dataset = MappedDataset(source, with_joined(label_set, groups))
+    classes, groups = joined_classes(source.classes, label_set, str(root))
+    joined = with_joined(label_set, groups)
+    dataset = MappedDataset(source, joined, class_map(source, joined, classes))
     require_files(source)
     require_plausible(source, dataset.label_set)
     return _input(dataset, label_set, groups)
@@ -86,43 +95,62 @@ def _data_set(root: Path, split: str, label_set: LabelSet) -> Input:
 
 def _input(dataset: MappedDataset, label_set: LabelSet, groups: Groups) -> Input:
     source, things = dataset.source, with_joined(label_set, groups).thing_ids
+    names = [name.replace('/', '_') for name in source.names]
+    _require_distinct(names, source.where)
+    count = range(len(names))
+    labels = [file for i in count if (file := source.label_file(i)) is not None]
 
     def read(index: int) -> tuple[np.ndarray, Labels]:
         sample = dataset[index]
         return sample.image, Labels.of(sample, things)
 
-    def pictures() -> Iterator[Picture]:
-        for i, name in enumerate(source.names):
-            yield Picture(name.replace('/', '_'), source.image(i), partial(read, i))
+    def pictures(_: Callable[[str], None]) -> Iterator[Picture]:
+        for i, name in enumerate(names):
+            yield Picture(name, source.image(i), partial(read, i))
 
-    return Input(label_set, groups, pictures, len(source.names), source.image(0).parent)
+    files = (*map(source.image, count), *labels)
+    return Input(label_set, groups, pictures, len(names), files)
 
 
 def _folder(folder: Path, label_set: LabelSet) -> Input:
     files = list_images(folder)
     require(bool(files), f'Folder {folder} holds neither labelled images nor pictures.')
-    twice = {f.stem for f in files if [g.stem for g in files].count(f.stem) > 1}
-    if twice:
-        raise PdlError(
-            f'{folder} has two pictures of the name {min(twice)!r}; labels are named after them.'
-        )
+    _require_distinct([f.stem for f in files], str(folder))
 
-    def pictures() -> Iterator[Picture]:
+    def pictures(_: Callable[[str], None]) -> Iterator[Picture]:
         for file in files:
             yield Picture(file.stem, file, partial(_read_unlabelled, file))
 
-    return Input(label_set, (), pictures, len(files), folder)
+    return Input(label_set, (), pictures, len(files), tuple(files))
 
 
 def _frames(source: str, label_set: LabelSet) -> Input:
     frames = open_source(source)
     stem = Path(source).stem
 
-    def pictures() -> Iterator[Picture]:
-        for number, rgb in enumerate(frames):
-            yield Picture(f'{stem}_{number:06d}', None, partial(_unlabelled, rgb))
+    def pictures(lost: Callable[[str], None]) -> Iterator[Picture]:
+        number = 0
+        try:
+            rgbs = frames if frames.recorded is None else (f.rgb for f in frames.recorded(lost))
+            for rgb in rgbs:
+                yield Picture(f'{stem}_{number:06d}', None, partial(_unlabelled, rgb))
+                number += 1
+        except PdlError as error:
+            if not number:
+                raise
+            lost(str(error))  # it ends here; what came before is whole
 
-    return Input(label_set, (), pictures, frames.length)
+    return Input(label_set, (), pictures, frames.length, is_whole=frames.is_whole)
+
+
+def _require_distinct(names: Sequence[str], where: str) -> None:
+    """Raise PdlError where labels, which are named after the pictures, would be of two."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise PdlError(
+            f'{where} has two pictures of the name {printable(repr(min(twice)))}; labels are named '
+            'after them, so rename one.'
+        )
 
 
 def _read_unlabelled(file: Path) -> tuple[np.ndarray, Labels]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pdl_ros.datasets.groups import JOIN, Groups, classes_named
+from pdl_ros.errors import printable
 from pdl_ros.labels import LabelClass, LabelSet, SourceClass
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 
@@ -26,14 +27,23 @@ def with_joined(label_set: LabelSet, groups: Groups) -> LabelSet:
     return replace(label_set, classes=tuple(classes), label_divisor=divisor)
 
 
-def groups_named(classes: Sequence[SourceClass], label_set: LabelSet, where: str) -> Groups:
-    """Return the groups that classes of data name with bars; raise PdlError, which begins with
-    `where`, for a name that the label set lacks.
+def joined_classes(
+    classes: Sequence[SourceClass], label_set: LabelSet, where: str
+) -> tuple[tuple[SourceClass, ...], Groups]:
+    """Return classes of data with joined names as `with_joined` writes them, in whatever order and
+    with whatever blanks they stand there, and the groups that they name.
+
+    Raises PdlError, which begins with `where`, for a name that the label set lacks.
     """
-    joined = [c.name for c in classes if JOIN in c.name]
-    return tuple(
-        sorted({classes_named(name, label_set, f'{where}: class {name!r}') for name in joined})
-    )
+    renamed, groups = list[SourceClass](), set[tuple[int, ...]]()
+    for c in classes:
+        if JOIN in c.name:
+            group = classes_named(c.name, label_set, f'{where}: class {printable(repr(c.name))}')
+            c = c._replace(name=JOIN.join(label_set.classes[i].name for i in group))
+            if len(group) > 1:  # `car|car` is car
+                groups.add(group)
+        renamed.append(c)
+    return tuple(renamed), tuple(sorted(groups))
 
 
 def members_of(label_set: LabelSet, groups: Groups) -> Groups:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
+import filecmp
 import os
+import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pdl_ros.datasets.groups import Groups
 from pdl_ros.datasets.label_folder import LABELS
-from pdl_ros.errors import PdlError, require
+from pdl_ros.errors import PdlError, os_error_reason, require
+from pdl_ros.imaging.files import read_rgb, write_image
 from pdl_ros.labels import LabelSet
 from pdl_ros.runtime.files import atomic_write
 from pdl_ros.teachers.boxes import BoxTeacher
@@ -58,26 +59,33 @@ class Labeller:
 class LabelledFolder:
     """A data set that is written: images/<split>/, panoptic/<split>/ and labels.yaml.
 
-    Raises PdlError where the folder holds labels in other classes, or the pictures themselves.
+    Raises PdlError where the folder holds labels in other classes, or any of what is to be
+    labelled; nothing is written then.
     """
 
     def __init__(self, root: Path, split: str, asked: Input, overwrite: bool) -> None:
         label_set = with_joined(asked.label_set, asked.groups)
         self.label_set, self.overwrite = label_set, overwrite
         self.images, self.labels = root / 'images' / split, root / 'panoptic' / split
-        file, pictures = root / LABELS, (root / 'images').resolve()
-        read = None if asked.folder is None else asked.folder.resolve() / 'x'
+        folders = {self.images.parent, self.images, self.labels.parent, self.labels}
+        _require_elsewhere(asked.files, folders, root)
+        file = root / LABELS
+        old = LabelSet.load(file) if file.is_file() else None
+        if old == label_set:
+            return
+        # The file says what the numbers in the PNGs mean, whoever wrote them.
+        panoptic = self.labels.parent
+        there = any(panoptic.glob('*.png')) or any(panoptic.glob('*/*.png'))
         require(
-            read is None or pictures not in read.parents,
-            f'{root} has the pictures that are to be labelled; write to another folder.',
+            old is None or (overwrite and not there),
+            f'{root} holds labels in other classes than those of {label_set.name!r} here; give '
+            'another folder.',
         )
-        if file.is_file() and LabelSet.load(file) != label_set:
-            others = [f for f in (root / 'panoptic').glob('*') if f != self.labels]
-            require(
-                overwrite and not others,
-                f'{root} holds labels in other classes than those of {label_set.name!r} here; '
-                'give another folder.',
-            )
+        require(
+            not there,
+            f'{panoptic} holds label images, and no {file} says in which classes; give another '
+            'folder.',
+        )
         with atomic_write(file) as out:
             out.write(label_set.to_yaml().encode())
 
@@ -85,49 +93,74 @@ class LabelledFolder:
         """Tell whether the labels of a picture are there and are to be kept."""
         return not self.overwrite and (self.labels / f'{name}.png').is_file()
 
+    def require_free(self, picture: Picture, rgb: np.ndarray) -> None:
+        """Raise PdlError where the folder has another picture of that name."""
+        target = self._place(picture)
+        if not os.path.lexists(target):
+            return
+        if picture.file is None:
+            same = np.array_equal(read_rgb(target), rgb)
+        else:
+            same = target.exists() and filecmp.cmp(picture.file, target, shallow=False)
+        require(same, f'{target} is there, and is another picture; give another folder.')
+
     def write(self, picture: Picture, rgb: np.ndarray, labels: Labels) -> None:
         """Write a picture and its labels: of a file a link, where the disk has links."""
         if picture.file is None:
-            _write_png(self.images / f'{picture.name}.png', rgb[..., ::-1])
+            write_image(self._place(picture), rgb)
         else:
-            suffix = picture.file.suffix
-            _link(picture.file, self.images / f'{picture.name}{suffix}')
-        _write_png(self.labels / f'{picture.name}.png', labels.to_panoptic(self.label_set))
+            _link(picture.file, self._place(picture))
+        write_image(self.labels / f'{picture.name}.png', labels.to_panoptic(self.label_set))
+
+    def _place(self, picture: Picture) -> Path:
+        suffix = '.png' if picture.file is None else picture.file.suffix
+        return self.images / f'{picture.name}{suffix}'
 
 
 def label_pictures(
-    pictures: Iterable[Picture], labeller: Labeller, folder: LabelledFolder
-) -> tuple[Counts, int, list[str]]:
-    """Label pictures into a folder. Return the counts of what was done, how many had labels there
-    already, and a sentence for each that is damaged, and so left out.
+    pictures: Iterable[Picture],
+    labeller: Labeller,
+    folder: LabelledFolder,
+    lost: Callable[[str], None],
+) -> tuple[Counts, int]:
+    """Label pictures into a folder. Return the counts of what was done, and how many had labels
+    there already. lost: is told, in a sentence, of each that is damaged, and so left out.
     """
-    counts, kept, lost = Counts(), 0, list[str]()
+    counts, kept = Counts(), 0
     for picture in pictures:
         if folder.has(picture.name):
             kept += 1
             continue
         try:
             rgb, labels = picture.read()
+            folder.require_free(picture, rgb)
         except PdlError as error:
-            lost.append(str(error))
+            lost(str(error))
             continue
         counts.add(labeller(rgb, labels))
         folder.write(picture, rgb, labels)
-    return counts, kept, lost
+    return counts, kept
+
+
+def _require_elsewhere(files: Iterable[Path], folders: Iterable[Path], root: Path) -> None:
+    """Raise PdlError where a file, wherever links lead to it, lies in one of the folders."""
+    written = {os.path.realpath(folder) for folder in folders}
+    for file in files:
+        if not written.isdisjoint(map(str, Path(os.path.realpath(file)).parents)):
+            raise PdlError(f'{root} has {file}, which is to be labelled; write to another folder.')
 
 
 def _link(file: Path, target: Path) -> None:
+    part = target.with_name(f'{target.name}.{secrets.token_hex(4)}.part')
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            os.link(os.path.realpath(file), target)
-            return
-        shutil.copyfile(file, target)
+        try:
+            try:
+                os.link(os.path.realpath(file), part)
+            except OSError:
+                shutil.copyfile(file, part)
+            os.replace(part, target)
+        finally:  # it stays where the two are one file already
+            part.unlink(missing_ok=True)
     except OSError as error:
-        raise PdlError(f'{target} cannot be written: {error.strerror}.') from None
-
-
-def _write_png(path: Path, image: np.ndarray) -> None:
-    with atomic_write(path) as file:
-        file.write(cv2.imencode('.png', image)[1].tobytes())
+        raise PdlError(f'{target} cannot be written: {os_error_reason(error)}.') from None

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pdl_ros import visualization
-from pdl_ros.datasets.label_folder import LABELS, PngFolder
+from pdl_ros.datasets.label_folder import LABELS
 from pdl_ros.errors import require
-from pdl_ros.imaging.files import read_rgb, read_samples
+from pdl_ros.imaging.files import list_images, read_rgb, read_samples, write_image
 from pdl_ros.labels import LabelSet
-from pdl_ros.runtime.files import atomic_write
 
 TITLES = ('picture', 'labels')
 
@@ -21,13 +19,15 @@ def write_sheet(root: Path, split: str, file: Path, number: int) -> int:
     """Draw pictures of a labelled folder, evenly spread over it, beside their labels; return how
     many. Things have outlines, crowds none; unknown is black. file: .jpg or .png.
     """
-    source, label_set = PngFolder(root, split), LabelSet.load(root / LABELS)
-    there = [i for i in range(len(source.names)) if source.label_file(i).is_file()]
+    images, folder = root / 'images' / split, root / 'panoptic' / split
+    pictures = list_images(images) if images.is_dir() else []  # else all of them were damaged
+    there = [(p, q) for p in pictures if (q := folder / f'{p.stem}.png').is_file()]
     require(bool(there), f'{root} has no labels in split {split!r}, so that there is no sheet.')
+    label_set = LabelSet.load(root / LABELS)
     picks = np.linspace(0, len(there) - 1, min(number, len(there))).round().astype(int)
     panels: list[tuple[np.ndarray, ...]] = []
-    for index in (there[i] for i in picks):
-        rgb, panoptic = read_rgb(source.image(index)), read_samples(source.label_file(index))
+    for picture, label_file in (there[i] for i in picks):
+        rgb, panoptic = read_rgb(picture), read_samples(label_file)
         labels = visualization.colorize(panoptic, label_set)
         things = panoptic % label_set.label_divisor > 0
         outlines = visualization.contours(panoptic, label_set) & things
@@ -40,7 +40,5 @@ def write_sheet(root: Path, split: str, file: Path, number: int) -> int:
     legend = visualization.legend(label_set, columns=max(sheet.shape[1] // 200, 1))
     pad = max(sheet.shape[1] - legend.shape[1], 0)
     legend = np.pad(legend, ((0, 0), (0, pad), (0, 0)), constant_values=255)
-    picture = np.vstack([sheet, legend[:, : sheet.shape[1]]])
-    with atomic_write(file) as out:
-        out.write(cv2.imencode(file.suffix, picture[..., ::-1])[1].tobytes())
+    write_image(file, np.vstack([sheet, legend[:, : sheet.shape[1]]]))
     return len(picks)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from pdl_ros.datasets import Sample, Segment
-from pdl_ros.labels import LabelClass, LabelSet
+from pdl_ros.labels import LabelClass, LabelSet, SourceClass
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 from pdl_ros.teachers.boxes import Box
 from pdl_ros.teachers.counts import count
 from pdl_ros.teachers.deciding import decide_instances, decide_pixels
-from pdl_ros.teachers.joined import groups_named, members_of, with_joined
+from pdl_ros.teachers.joined import joined_classes, members_of, with_joined
 from pdl_ros.teachers.labels import UNKNOWN, Labels
 from pdl_ros.teachers.settings import LabelSettings
 from pdl_ros.teachers.splitting import Split
@@ -139,7 +139,20 @@ def test_joined_classes_are_named_by_bars_and_found_by_their_names_again():
     assert [c.is_thing for c in joined.classes[4:]] == [False, True]
     assert joined.classes[5].color == (0, 25, 150)
     sources = [c._replace(id=i) for i, c in enumerate(_sources(joined))]
-    assert groups_named(sources, LABEL_SET, 'mine') == GROUPS
+    assert joined_classes(sources, LABEL_SET, 'mine') == (tuple(sources), GROUPS)
+
+
+def test_joined_names_in_any_order_and_with_blanks_are_the_classes_of_a_mixture():
+    names = ['bus|car', 'Car | bus', 'car|car', 'sky']
+    sources = [SourceClass(i, name) for i, name in enumerate(names)]
+    renamed, groups = joined_classes(sources, LABEL_SET, 'mine')
+    assert [(c.id, c.name) for c in renamed] == [
+        (0, 'car|bus'),
+        (1, 'car|bus'),
+        (2, 'car'),
+        (3, 'sky'),
+    ]
+    assert groups == ((CAR, BUS),)
 
 
 def test_each_pixel_is_counted_once():

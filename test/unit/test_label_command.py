@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 
 import cv2
@@ -11,11 +13,15 @@ import pytest
 import torch
 import yaml
 
+from pdl_ros.bags.types import serialize
+from pdl_ros.bags.writer import BagWriter
 from pdl_ros.datasets.label_folder import LABELS, LabelFolder
 from pdl_ros.datasets.mixture import open_mixture
+from pdl_ros.imaging import files
 from pdl_ros.imaging.files import read_rgb, read_samples
 from pdl_ros.labels import LabelSet
 
+from .drawn_bags import IMAGE, START, image
 from .teacher_networks import SIZE, ByColour, Rows, describe, save_onnx
 from .test_cli import call
 
@@ -95,6 +101,25 @@ def write(file: Path, pixels: np.ndarray) -> None:
     assert cv2.imwrite(str(file), pixels)
 
 
+def write_coco(root: Path, *pictures: str) -> None:
+    """Pictures that nobody labelled, listed in a JSON file of COCO's."""
+    for name in pictures:
+        write_picture(root / 'train' / name)
+    images = [
+        {'id': i, 'file_name': n, 'height': HEIGHT, 'width': WIDTH} for i, n in enumerate(pictures)
+    ]
+    categories = [{'id': 1, 'name': 'car'}]
+    content = {'images': images, 'annotations': [], 'categories': categories}
+    (root / 'instances_train.json').write_text(json.dumps(content))
+
+
+def write_video(file: Path, frames: int) -> None:
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*'MJPG'), 10, (WIDTH, HEIGHT))
+    for _ in range(frames):
+        writer.write(np.ascontiguousarray(drawn()[..., ::-1]))
+    writer.release()
+
+
 def done(*arguments: object, status: int = 0) -> str:
     """Run the command; return what it said."""
     ended = call('label', *arguments)
@@ -171,11 +196,58 @@ def test_the_pictures_of_the_user_are_never_changed(mixture, networks, tmp_path)
     for _ in range(2):
         done(mixture, '--out', out, *networks, '--overwrite')
         assert read_rgb(out / 'images/train/street0.png').shape == (HEIGHT, WIDTH, 3)
+        names = [f'street{i}.png' for i in range(3)]
+        assert sorted(p.name for p in (out / 'images/train').iterdir()) == names
     assert real.read_bytes() == before
     said = done(mixture, '--out', tmp_path / 'town', *networks, '--overwrite', status=2)
     assert 'write to another folder' in said
     assert (read_samples(tmp_path / 'town/panoptic/train/street0.png') == 1001).any()
     assert (tmp_path / 'town' / LABELS).read_text() == label_set('ground', 'vehicles').to_yaml()
+
+
+def test_originals_behind_links_survive_an_out_that_is_their_folder(mixture, networks, tmp_path):
+    # Only the last picture is a link, as `examples/street/prepare.py` makes them.
+    link = tmp_path / 'town/images/train/street2.png'
+    real = tmp_path / 'raw/images/train/street2.png'
+    real.parent.mkdir(parents=True)
+    link.rename(real)
+    link.symlink_to(os.path.relpath(real, link.parent))
+    before = real.read_bytes()
+    said = done(mixture, '--out', tmp_path / 'raw', *networks, status=2)
+    assert 'write to another folder' in said
+    assert real.read_bytes() == before
+    assert [p for p in (tmp_path / 'raw').rglob('*') if p.is_file()] == [real]
+
+
+@pytest.mark.parametrize('anew', [(), ('--overwrite',)])
+def test_another_picture_of_the_name_stays_and_is_told(mixture, networks, tmp_path, anew):
+    own = tmp_path / 'out/images/train/street1.png'
+    write(own, drawn())
+    before = own.read_bytes()
+    said = done(mixture, '--out', tmp_path / 'out', *networks, *anew, status=1)
+    assert 'street1.png is there, and is another picture' in said
+    assert own.read_bytes() == before
+    assert not (tmp_path / 'out/panoptic/train/street1.png').exists()
+    assert (tmp_path / 'out/panoptic/train/street2.png').exists()
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_labels_that_are_there_never_get_another_meaning(mixture, networks, tmp_path, split):
+    out = tmp_path / 'out'
+    done(mixture, '--out', out, *networks)
+    other = tmp_path / 'other.yaml'
+    other.write_text(label_set('car', 'road', 'bus', 'sky').to_yaml())
+    (out / 'panoptic/train').rename(out / 'panoptic' / split)
+    before = {p: p.read_bytes() for p in out.rglob('*') if p.is_file()}
+    write_picture(tmp_path / 'plain' / 'a.png')
+    arguments = (tmp_path / 'plain', '--labels', other, '--out', out, *networks)
+    said = done(*arguments, '--overwrite', status=2)
+    assert 'labels in other classes' in said
+    assert {p: p.read_bytes() for p in out.rglob('*') if p.is_file()} == before
+    (out / LABELS).unlink()
+    said = done(*arguments, '--overwrite', status=2)
+    assert 'says in which classes' in said
+    assert not (out / LABELS).exists()
 
 
 def test_pictures_without_labels_get_what_the_teacher_is_sure_of(networks, tmp_path):
@@ -194,12 +266,7 @@ def test_pictures_without_labels_get_what_the_teacher_is_sure_of(networks, tmp_p
 
 def test_every_other_frame_of_a_video_is_labelled(networks, tmp_path):
     video = tmp_path / 'drive.avi'
-    write_picture(tmp_path / 'frame.png')
-    frame = cv2.imread(str(tmp_path / 'frame.png'))
-    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*'MJPG'), 10, (WIDTH, HEIGHT))
-    for _ in range(5):
-        writer.write(frame)
-    writer.release()
+    write_video(video, 5)
     (tmp_path / 'mine.yaml').write_text(label_set(*NAMES).to_yaml())
     out = tmp_path / 'out'
     labels = tmp_path / 'mine.yaml'
@@ -207,6 +274,57 @@ def test_every_other_frame_of_a_video_is_labelled(networks, tmp_path):
     names = [f'drive_{i:06d}' for i in (0, 2, 4)]
     assert sorted(p.stem for p in (out / 'panoptic/val').iterdir()) == names
     assert sorted(p.stem for p in (out / 'images/val').iterdir()) == names
+
+
+def test_a_damaged_frame_costs_only_itself_and_what_was_done_is_told(networks, tmp_path):
+    (tmp_path / 'mine.yaml').write_text(label_set(*NAMES).to_yaml())
+    with BagWriter(tmp_path / 'drive') as writer:
+        topic = writer.add_topic('/image', IMAGE)
+        for number in range(4):
+            data = serialize(image(drawn(), START + number))
+            writer.write(
+                topic, START + number, data.replace(b'rgb8', b'16SC') if number == 1 else data
+            )
+    write_video(tmp_path / 'cut.avi', 40)
+    whole = (tmp_path / 'cut.avi').read_bytes()
+    (tmp_path / 'cut.avi').write_bytes(whole[: len(whole) // 2])
+    for name, why in (('drive', 'image 2: '), ('cut.avi', 'of 40 frames')):
+        out, sheet = tmp_path / f'{name}_out', tmp_path / f'{name}.png'
+        arguments = ('--labels', tmp_path / 'mine.yaml', '--out', out, '--sheet', sheet)
+        said = done(tmp_path / name, *arguments, *networks, status=1)
+        labels = len([*(out / 'panoptic/train').iterdir()])
+        assert labels == 3 if name == 'drive' else 4 < labels < 40
+        assert f'{labels} pictures.' in said
+        assert 'lost: 1' in said
+        assert why in said
+        assert sheet.is_file()
+
+
+def test_where_all_pictures_are_damaged_the_reasons_come_before_the_missing_sheet(
+    mixture, networks, tmp_path
+):
+    for index in range(3):
+        (tmp_path / f'town/images/train/street{index}.png').write_bytes(b'no picture')
+    out, sheet = tmp_path / 'out', tmp_path / 'sheet.png'
+    said = done(mixture, '--out', out, *networks, '--sheet', sheet, status=2)
+    assert 'lost: 3' in said
+    assert said.splitlines()[-1].startswith(f'pdl_ros: {out} has no labels in split')
+
+
+def test_a_sheet_that_is_too_long_is_a_sentence(mixture, networks, tmp_path, monkeypatch):
+    monkeypatch.setitem(files._LONGEST, '.jpg', 700)  # 65,500 would take a quarter of a gigabyte
+    sheet = tmp_path / 'sheet.jpg'
+    said = done(mixture, '--out', tmp_path / 'out', *networks, '--sheet', sheet, status=2)
+    assert re.search(r'sheet.jpg would be \d+x\d+ pixels', said.splitlines()[-1])
+    assert not sheet.exists()
+
+
+def test_joined_names_of_a_folder_are_read_as_a_mixture_reads_them(networks, tmp_path, mixture):
+    (tmp_path / 'town' / LABELS).write_text(label_set('road | sky', 'bus|car').to_yaml())
+    out = tmp_path / 'out'
+    done(tmp_path / 'town', '--labels', tmp_path / 'mine.yaml', '--out', out, *networks)
+    names = [c.name for c in LabelSet.load(out / LABELS).classes]
+    assert names == [*NAMES, 'sky|road', 'car|bus']
 
 
 def test_true_instances_are_split_where_the_user_does_not_believe_them(networks, tmp_path, mixture):
@@ -238,6 +356,11 @@ def test_a_mistake_is_one_sentence(mixture, networks, tmp_path):
     (other / LABELS).write_text(label_set('cup', 'fork').to_yaml())
     write_picture(tmp_path / 'plain' / 'a.png')
     write_picture(tmp_path / 'plain' / 'a.bmp')
+    for folder in ('images', 'panoptic'):
+        write_picture(tmp_path / 'twice' / folder / 'train' / 'a.png')
+    write_picture(tmp_path / 'twice' / 'images' / 'train' / 'a.jpg')
+    write_coco(tmp_path / 'cameras', 'cam1/0001.png', 'cam2/0001.png')
+    mine = ('--labels', tmp_path / 'mine.yaml')
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'b.onnx').touch()
     mistakes = {
@@ -249,6 +372,8 @@ def test_a_mistake_is_one_sentence(mixture, networks, tmp_path):
         (mixture, *out, *networks, '--separate', 'road'): 'is no thing',
         (mixture, '--out', other, *networks): 'labels in other classes',
         (tmp_path / 'plain', *out, *networks): "two pictures of the name 'a'",
+        (tmp_path / 'twice', *out, *networks, *mine): "two pictures of the name 'a'",
+        (tmp_path / 'cameras', *out, *networks, *mine): "two pictures of the name '0001'",
         (tmp_path / 'empty', *out, *networks): 'neither labelled images nor pictures',
         (tmp_path / 'nothing.png', *out, *networks): 'No file or folder',
         (tmp_path / 'town', *out, *networks, '--set', 'town'): 'is none',
