@@ -180,7 +180,7 @@ def _validation(data: str, split: str, label_set: LabelSet) -> PanopticDataset |
     from pdl_ros.datasets.layouts import NoSplitError
 
     try:
-        return None if split == 'none' else open_dataset(data, split, label_set)
+        return None if split == 'none' else open_dataset(data, split, label_set, scored=True)
     except NoSplitError as error:
         raise PdlError(f'{error} Without one to score on, give --val-split none.') from None
 
