@@ -109,8 +109,7 @@ def _step(learner: Learner, step: int, batches: Batches) -> dict[str, float]:
     return {name: 1e3 * (b - a) for name, a, b in zip(names, times, times[1:], strict=False)}
 
 
-def _steps(loader: DataLoader[dict[str, Tensor]], passes: int) -> Batches:
-    batches = iter(loader)
+def _steps(batches: Iterator[dict[str, Tensor]], passes: int) -> Batches:
     while True:
         yield [next(batches) for _ in range(passes)]
 

@@ -150,7 +150,9 @@ def bench_variants(
     from pdl_ros.bench import variants
 
     names = [*(variant or ()), *map(str, weights or ())] or list(variants.SMALL_MACHINES)
-    dataset = open_dataset(data, split, variants.variant_of(names[0]).label_set) if data else None
+    dataset = None
+    if data:
+        dataset = open_dataset(data, split, variants.variant_of(names[0]).label_set, scored=True)
     results = variants.bench_variants(names, height, width, frames, engine, dataset)
     variants.print_results(results)
     if json_file is not None:
@@ -230,7 +232,7 @@ def bench_ablations(
     settings = open_recipe(recipe, base, changes)
     datasets = (
         open_dataset(data, 'train', base.label_set),
-        open_dataset(data, 'val', base.label_set),
+        open_dataset(data, 'val', base.label_set, scored=True),
     )
     encoder = imagenet_weights(base.backbone)
     results = ablations.bench_ablations(
@@ -268,7 +270,8 @@ def bench_agreement(
     from pdl_ros.network import checkpoints
 
     label_set = checkpoints.load(weights)[1].label_set
-    validation, training = (open_dataset(str(data), s, label_set) for s in ('val', 'train'))
+    validation = open_dataset(str(data), 'val', label_set, scored=True)
+    training = open_dataset(str(data), 'train', label_set)
     engines = engine or possible_engines(agreement.ENGINES)
     results = agreement.bench_agreement(weights, validation, training, engines, step)
     agreement.print_results(results)

@@ -149,7 +149,7 @@ def _measure_int8(
     network, variant = checkpoints.load(checkpoint)
     engines = possible_engines(['openvino int8', 'onnxruntime int8'])
     if data is not None:
-        scored = open_dataset(str(data), 'val', variant.label_set)
+        scored = open_dataset(str(data), 'val', variant.label_set, scored=True)
         results = agreement.bench_agreement(str(checkpoint), scored, scored, engines)
         agreement.print_results(results)
         agreement.keep_results(results, data)

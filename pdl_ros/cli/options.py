@@ -145,9 +145,11 @@ def require_dataset(data: str, split: str) -> None:
         find_split(Path(data), split)
 
 
-def open_dataset(data: str, split: str, label_set: LabelSet) -> PanopticDataset:
+def open_dataset(
+    data: str, split: str, label_set: LabelSet, scored: bool = False
+) -> PanopticDataset:
     """Open a folder of labelled images of any known layout, a mixture of several, or `scene`, the
-    drawn streets.
+    drawn streets. scored: each picture once; else a mixture is as a training draws it.
 
     Raises PdlError where files are missing, or the label set does not fit.
     """
@@ -162,7 +164,7 @@ def open_dataset(data: str, split: str, label_set: LabelSet) -> PanopticDataset:
     if data.endswith(MIXTURE):
         from pdl_ros.datasets.mixture import open_mixture
 
-        mixture = open_mixture(Path(data), split)
+        mixture = open_mixture(Path(data), split, scored)
         require(
             mixture.label_set == label_set,
             f'{data} is in the classes of label set {mixture.label_set.name!r}, the network in '

@@ -180,7 +180,7 @@ def _validation(data: str, split: str, label_set: LabelSet) -> PanopticDataset |
     from pdl_ros.datasets.layouts import NoSplitError
 
     try:
-        return None if split == 'none' else open_dataset(data, split, label_set)
+        return None if split == 'none' else open_dataset(data, split, label_set, scored=True)
     except NoSplitError as error:
         raise PdlError(f'{error} Without one to score on, give --val-split none.') from None
 
@@ -283,13 +283,15 @@ def _say(step: int, out: Path, scored: list[Any]) -> None:
 
 
 def _commit() -> str:
-    """The commit of this checkout, for the header of trained weights; unknown in an installed
+    """The commit of this checkout, for the header of trained weights; the release in an installed
     package, or without git.
     """
+    release, root = f'release {__version__}', Path(__file__).resolve().parents[2]
+    if not (root / '.git').exists():  # git would go up to whatever repository this is installed in
+        return release
     command = ['git', 'describe', '--always', '--dirty', '--abbrev=40']
-    folder = Path(__file__).parent
     try:
-        asked = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
+        asked = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
-        return f'release {__version__}'
-    return asked.stdout.strip() or f'release {__version__}'
+        return release
+    return asked.stdout.strip() or release

@@ -68,7 +68,8 @@ def recognise(root: Path) -> tuple[Layout, list[str]]:
 
 def find_split(root: Path, split: str) -> tuple[Layout, str, Path | None]:
     """Return the layout, its own name of a split, and the file that lists the split's images where
-    the folder has one part only; raise PdlError where there is no such split.
+    the folder has one part only; raise NoSplitError where there is no such split, PdlError where
+    several may be meant.
     """
     layout, found = recognise(root)
     near = [s for s in found if s.startswith(split)] if split else []
@@ -86,9 +87,11 @@ def find_split(root: Path, split: str) -> tuple[Layout, str, Path | None]:
             f'{root} ({layout.name}) has no splits; write the names of the images of split '
             f'{split!r} into {names}, one a line.'
         )
-    raise NoSplitError(
-        f'{root} ({layout.name}) has no split {split!r}; it has {", ".join(near or found)}.'
-    )
+    if near:
+        raise PdlError(
+            f'{root} ({layout.name}) has several splits {split!r}: {", ".join(near)}; name one.'
+        )
+    raise NoSplitError(f'{root} ({layout.name}) has no split {split!r}; it has {", ".join(found)}.')
 
 
 def open_source(root: Path, split: str, label_divisor: int = 1000) -> Source:

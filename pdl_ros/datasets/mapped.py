@@ -66,6 +66,7 @@ class MappedDataset:
     def __init__(self, source: Source, label_set: LabelSet, rules: ClassMap | None = None) -> None:
         self.source, self.label_set = source, label_set
         self.rules = rules or class_map(source, label_set)
+        self._of_mixture = rules is not None
         self.groups = self.rules.groups
         self._is_thing = are_things(label_set, self.groups)
 
@@ -112,8 +113,9 @@ class MappedDataset:
             # Things in a semantic PNG are not told apart.
             known = number in self.rules.semantic
             return Target(self.rules.semantic[number], is_crowd=True) if known else None
-        rest = not self.source.classes and self.label_set.sources.ignores_rest
-        return self.rules.targets.get(number, VOID if rest else None)
+        numbers = not self.source.classes and not self._of_mixture
+        rest = VOID if numbers and self.label_set.sources.ignores_rest else None
+        return self.rules.targets.get(number, rest)
 
     def _target(self, index: int, segment: SourceSegment) -> Target:
         target = self.target(segment)
@@ -124,14 +126,15 @@ class MappedDataset:
     def _unknown(self, index: int, segment: SourceSegment) -> str:
         name, number = self.label_set.name, segment.class_id
         if segment.from_semantic:
-            image = self.source.names[index]
-            return (
-                f'The semantic PNG of {image} holds {number}, which is no class of label set '
-                f'{name!r}; map it there under semantic.'
-            )
+            says = f'The semantic PNG of {self.source.names[index]} holds {number}'
+            if self._of_mixture:
+                return f'{says}, of which the mixture says nothing; name it there under semantic.'
+            return f'{says}, which is no class of label set {name!r}; map it there under semantic.'
         says = f'{self.source.label_file(index)} holds class {number}'
         if self.source.classes:
             return f'{says}, which {self.source.where} does not name.'
+        if self._of_mixture:
+            return f'{says}, of which the mixture says nothing; name it there under classes.'
         if self.label_set.sources.maps_numbers:
             return f'{says}, which label set {name!r} neither maps nor ignores.'
         return f'{says}, but label set {name!r} ends at {self.label_set.num_classes - 1}.'

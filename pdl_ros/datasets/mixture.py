@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pdl_ros.datasets import coco_instances, panoptic_json, yolo
 from pdl_ros.datasets.groups import JOIN, Groups, classes_named, is_mixed
-from pdl_ros.datasets.layouts import NoSplitError, find_split, open_source, recognise
+from pdl_ros.datasets.layouts import NoSplitError, find_split, open_source
 from pdl_ros.datasets.mapped import ClassMap, MappedDataset
 from pdl_ros.datasets.mixture_file import SetRules, read_mixture
 from pdl_ros.datasets.record import PanopticDataset, Sample
@@ -18,6 +19,7 @@ from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import SEMANTIC_VOID
 from pdl_ros.labels.sources import Key, Target
 
+_LOG = logging.getLogger('pdl_ros.datasets')
 _MOST = 1_000_000  # pictures of an epoch
 _WITH_UNLABELLED = (panoptic_json.LAYOUT, coco_instances.LAYOUT, yolo.LAYOUT)
 
@@ -60,9 +62,19 @@ class Mixture:
         return dataset[place]
 
 
-def open_mixture(file: Path, split: str, only: Sequence[str] = ()) -> Mixture:
-    """Open a split of the sets that a YAML file lists, to draw pictures from; as `open_sets`."""
-    return Mixture(*open_sets(file, split, only))
+def open_mixture(file: Path, split: str, scored: bool = False) -> Mixture:
+    """Open a split of the sets that a YAML file lists, to draw pictures from or, with `scored`, to
+    have each once, whatever the weights; warn of sets that lack it. Raises as `open_sets`.
+    """
+    label_set, groups, sets = open_sets(file, split)
+    opened = {part.name for part in sets}
+    rules = read_mixture(file)[1].items()
+    # One with a split of its own takes no part in others on purpose.
+    if lacking := [name for name, rule in rules if name not in opened and not rule.split]:
+        _LOG.warning('%s: without a split %r, so left out: %s.', file, split, ', '.join(lacking))
+    if scored:
+        sets = [part._replace(weight=len(part.dataset)) for part in sets]
+    return Mixture(label_set, groups, sets)
 
 
 def open_sets(
@@ -137,6 +149,11 @@ class _Table:
             f'{where}{source.where} is {source.layout}, where a pixel without a label is void, so '
             'that unlabelled has no meaning; write such pixels as a class of a joined name.',
         )
+        require(
+            bool(self.classes or self.unlabelled),
+            f'{where}{source.where} holds numbers without names; keep their label set there as '
+            'labels.yaml, or give each number under classes.',
+        )
         self.semantic = {v: named(t, f'semantic value {v}') for v, t in rules.semantic.items()}
 
     def _same(self, class_name: str, of_set: str) -> tuple[int, ...]:
@@ -183,11 +200,10 @@ class _Table:
 def _open_source(name: str, rules: SetRules, split: str, file: Path) -> Source | None:
     """Open the split of a set; None where it has no such split."""
     try:
-        if rules.split:
-            find_split(rules.folder, rules.split)
-        if rules.split not in ('', split) or not _has_split(rules.folder, split):
+        meant = _meant_split(rules, split)
+        if meant is None:
             return None
-        source = open_source(rules.folder, split)
+        source = open_source(rules.folder, meant)
         require_files(source)
     except PdlError as error:
         raise PdlError(f'{file}, set {name!r}: {error}') from None
@@ -198,7 +214,15 @@ def _open_source(name: str, rules: SetRules, split: str, file: Path) -> Source |
     return source
 
 
-def _has_split(folder: Path, split: str) -> bool:
-    _, splits = recognise(folder)
-    listed = splits == [''] and (folder / f'{split}.txt').is_file()
-    return listed or any(s.startswith(split) for s in splits)
+def _meant_split(rules: SetRules, split: str) -> str | None:
+    """Return the name by which a set opens a split; None where it has no such split. One with a
+    split of its own is as a folder that has no other: `train` takes its `train2017`.
+    """
+    if rules.split:
+        _, own, names = find_split(rules.folder, rules.split)
+        return rules.split if (names.stem if names else own).startswith(split) else None
+    try:
+        find_split(rules.folder, split)
+    except NoSplitError:
+        return None
+    return split

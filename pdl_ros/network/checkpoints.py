@@ -107,7 +107,7 @@ def save(
     `info`.
 
     `half` stores them as float16, but BatchNorm statistics as float32: small variances would lose
-    digits that the outputs show.
+    digits that the outputs show. NaN in `info`, which JSON has not, is a ValueError.
     """
     header = {
         'variant': variant.name,
@@ -115,6 +115,7 @@ def save(
         'normalisation': {'mean': variant.mean, 'std': variant.std},
         **info,
     }
+    text = json.dumps(header, allow_nan=False)
     tensors = {}
     for key, value in network.state_dict().items():
         if key.endswith(COUNTER):
@@ -122,7 +123,7 @@ def save(
         halve = half and value.is_floating_point() and 'running_' not in key
         tensors[key] = value.detach().cpu().contiguous().to(torch.float16 if halve else value.dtype)
     with atomic_write(Path(path)) as file:
-        file.write(serialise(tensors, metadata={_HEADER: json.dumps(header)}))
+        file.write(serialise(tensors, metadata={_HEADER: text}))
 
 
 def load_backbone(backbone: nn.Module, file: str | Path) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from pdl_ros.datasets import PanopticDataset, Sample, groups_of
 from pdl_ros.datasets.groups import are_things
+from pdl_ros.errors import PdlError
 from pdl_ros.network.variants import Variant
 from pdl_ros.preprocessing import network_size
 from pdl_ros.training.augmentation import augment
@@ -19,8 +21,10 @@ from pdl_ros.training.paste import paste_things
 from pdl_ros.training.settings import TrainSettings
 from pdl_ros.training.targets import make_targets
 
+Batch = dict[str, Tensor]
 
-class Crops(Dataset[dict[str, Tensor]]):
+
+class Crops(Dataset[Batch]):
     """The crops of steps `start`..`end`, each a function of the seed and its index alone, so a
     resumed run sees exactly what an uninterrupted one would have.
 
@@ -46,7 +50,7 @@ class Crops(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
+    def __getitem__(self, index: int) -> Batch:
         step, position = divmod(index, self.share)
         index = (self.start + step) * self.settings.batch_size + self.rank * self.share + position
         rng = np.random.default_rng((self.settings.seed, 1, index))
@@ -85,16 +89,51 @@ class Crops(Dataset[dict[str, Tensor]]):
         )
 
 
-def load(crops: Crops, batch_size: int, workers: int, pin: bool) -> DataLoader[dict[str, Tensor]]:
-    """Return batches of crops in their order, prepared by `workers` processes; 0 = by this one."""
-    return DataLoader(
-        crops,
+def load(crops: Crops, batch_size: int, workers: int, pin: bool) -> Iterator[Batch]:
+    """Yield batches of crops in their order, prepared by `workers` processes; 0 = by this one.
+
+    Raises PdlError where a picture or its labels cannot be used.
+    """
+    batches: DataLoader[Batch | PdlError] = DataLoader(
+        _CropsOrErrors(crops),
         batch_size,
         num_workers=workers,
+        collate_fn=_batch,
         pin_memory=pin,
         worker_init_fn=_init_worker,
         prefetch_factor=4 if workers else None,
     )
+    for batch in batches:
+        if isinstance(batch, PdlError):
+            raise batch
+        yield batch
+
+
+class _CropsOrErrors(Dataset[Batch | PdlError]):
+    """Crops, or the error in place of one: of what a process raises, PyTorch makes one text with
+    the traceback.
+    """
+
+    def __init__(self, crops: Crops) -> None:
+        self._crops = crops
+
+    def __len__(self) -> int:
+        return len(self._crops)
+
+    def __getitem__(self, index: int) -> Batch | PdlError:
+        try:
+            return self._crops[index]
+        except PdlError as error:
+            return error
+
+
+def _batch(crops: Sequence[Batch | PdlError]) -> Batch | PdlError:
+    """Return crops as one batch, or the first error among them."""
+    for crop in crops:
+        if isinstance(crop, PdlError):
+            return crop
+    batch: Batch = default_collate(list(crops))
+    return batch
 
 
 def _init_worker(_: int) -> None:

@@ -237,13 +237,12 @@ class Trainer:
         crops = Crops(self.dataset, self.variant, self.settings, start, end, rank, world)
         passes = self.settings.optimizer.accumulate
         device = self.fabric.device
-        loader = load(
+        batches = load(
             crops,
             crops.share // passes,
             workers_of(self.run_settings, device),
             pin=device.type == 'cuda',
         )
-        batches = iter(loader)
         for _ in range(end - start):
             yield [self.fabric.to_device(next(batches)) for _ in range(passes)]
 

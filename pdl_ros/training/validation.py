@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from pdl_ros.training.settings import RunSettings
 
 Validate = Callable[[Path], Mapping[str, Any]]
-"""Scores a file of weights: at least `pq` and `miou`, in 0..1, None where there is no such."""
+"""Scores a file of weights: at least `pq` and `miou`, in 0..1, None or NaN where there is none."""
 
 
 class Validation:
@@ -37,7 +38,7 @@ class Validation:
         assert self._validate is not None
         scores = self._validate(weights)
         self.scores = {
-            name: value if value is None else round(value, 4)
+            name: _rounded(value)
             for name, value in scores.items()
             if value is None or isinstance(value, float)
         }
@@ -72,3 +73,10 @@ class Validation:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
         vars(self).update(state)
+        # States that are older than this rule have NaN in them.
+        self.scores = {name: _rounded(value) for name, value in self.scores.items()}
+
+
+def _rounded(value: float | None) -> float | None:
+    """Return a score as it is kept: None for NaN, which no reader of JSON has to take."""
+    return None if value is None or math.isnan(value) else round(value, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import pickle
 import re
 from dataclasses import replace
@@ -109,6 +110,12 @@ def test_the_own_label_set_and_notes_travel_with_the_weights(saved):
     assert variant == VARIANT
     assert (header['note'], header['training']) == ('ünïcode', {'steps': 3})
     assert header['normalisation'] == {'mean': list(VARIANT.mean), 'std': list(VARIANT.std)}
+
+
+def test_a_header_that_other_readers_would_refuse_is_not_written(network, tmp_path):
+    with pytest.raises(ValueError, match='JSON'):
+        checkpoints.save(network, VARIANT, tmp_path / 'new.safetensors', {'ap': math.nan})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_shipped_variant_is_found_by_name_unless_a_file_of_that_name_lies_here(

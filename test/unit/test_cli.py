@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -348,6 +349,22 @@ def test_without_git_a_training_ends_with_its_weights(monkeypatch: pytest.Monkey
 
     monkeypatch.setenv('PATH', '/nowhere')
     assert _commit() == f'release {pdl_ros.__version__}'
+
+
+def test_weights_trained_with_an_installed_package_do_not_name_a_commit_of_the_users_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pdl_ros.cli import train
+
+    git = ('git', '-c', 'user.name=a', '-c', 'user.email=a@b', '-C', tmp_path)
+    for command in (('init', '-q'), ('commit', '-q', '--allow-empty', '-m', 'theirs')):
+        subprocess.run([*git, *command], check=True)
+    packages = tmp_path / 'venv' / 'site-packages'
+    (packages / 'pdl_ros' / 'cli').mkdir(parents=True)
+    monkeypatch.setattr(train, '__file__', str(packages / 'pdl_ros' / 'cli' / 'train.py'))
+    assert train._commit() == f'release {pdl_ros.__version__}'
+    monkeypatch.setattr(train, '__file__', str(tmp_path / 'pdl_ros' / 'cli' / 'train.py'))
+    assert re.fullmatch('[0-9a-f]{40}', train._commit()), 'a checkout names its own'
 
 
 def test_no_command_that_needs_no_ros_imports_it_or_the_demo(tmp_path: Path) -> None:

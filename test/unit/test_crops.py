@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from pdl_ros.datasets import Sample, Segment
+from pdl_ros.errors import PdlError
 from pdl_ros.preprocessing import network_size
-from pdl_ros.training.crops import Crops
+from pdl_ros.training.crops import Crops, load
 from pdl_ros.training.settings import AugmentationSettings
 
 from .drawn import SCENE, SETTINGS, VARIANT, Drawn
@@ -65,3 +66,15 @@ def test_processes_take_the_crops_of_one_between_them():
     order = [parts[0][0], parts[0][1], parts[1][0], parts[1][1], parts[0][2]]
     for ours, theirs in zip(order, (alone[i] for i in range(5)), strict=True):
         np.testing.assert_array_equal(ours['image'], theirs['image'])
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_damaged_picture_ends_a_training_with_one_sentence_whoever_reads_it(workers):
+    class Damaged(Drawn):
+        def __getitem__(self, index: int) -> Sample:
+            raise PdlError('a.png is damaged.')
+
+    crops = Crops(Damaged(), VARIANT, SETTINGS, 0, 1)
+    with pytest.raises(PdlError) as error:
+        next(iter(load(crops, 2, workers, pin=False)))
+    assert str(error.value) == 'a.png is damaged.'

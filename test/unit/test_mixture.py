@@ -11,9 +11,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdl_ros.datasets.mixture import MixedSet, Mixture, open_mixture
+from pdl_ros.datasets.mixture import MixedSet, Mixture, open_mixture, open_sets
 from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
+from test.unit import trees
 from test.unit.drawn import Drawn
 
 STREET = LabelSet.load('street')
@@ -84,6 +85,59 @@ def test_a_set_may_lack_a_split_but_not_all_sets(file):
         open_mixture(file, 'test')
 
 
+def _without_splits(folder: Path) -> None:
+    for kind in ('images', 'panoptic'):
+        for picture in (folder / kind / 'train').iterdir():
+            picture.rename(folder / kind / picture.name)
+        (folder / kind / 'train').rmdir()
+
+
+def _rename_split(folder: Path, name: str) -> None:
+    for kind in ('images', 'panoptic'):
+        (folder / kind / 'train').rename(folder / kind / name)
+
+
+def test_a_set_whose_pictures_are_in_no_split_is_not_left_out_of_a_training_without_a_word(
+    file, caplog
+):
+    _without_splits(file.parent / 'field')
+    assert [s.name for s in open_mixture(file, 'train').sets] == ['town']
+    (said,) = caplog.messages
+    assert said == f"{file}: without a split 'train', so left out: field."
+    (file.parent / 'field' / 'train.txt').write_text('a\nb\n')
+    caplog.clear()
+    assert [len(s.dataset) for s in open_mixture(file, 'train').sets] == [2, 2]
+    assert not caplog.messages
+    # As `pdl_ros data check` asks for it: all pictures of one set, no split of the other.
+    (file.parent / 'town' / 'panoptic' / 'val').mkdir()
+    assert [s.name for s in open_sets(file, '')[2]] == ['field']
+
+
+@pytest.mark.parametrize('named', ['train2017', 'train'])
+def test_a_set_takes_part_in_training_by_its_split_as_a_folder_alone_would(file, caplog, named):
+    _rename_split(file.parent / 'town', 'train2017')
+    _write(file, split=named)
+    assert [s.name for s in open_mixture(file, 'train').sets] == ['town', 'field']
+    assert not caplog.messages
+
+
+def test_of_two_splits_that_may_be_meant_a_set_says_which(file):
+    town = file.parent / 'town'
+    _rename_split(town, 'train2017')
+    (town / 'panoptic' / 'train2014').mkdir()
+    with pytest.raises(PdlError, match="has several splits 'train': train2014, train2017"):
+        open_mixture(file, 'train')
+    _write(file, split='train2017')
+    assert len(open_mixture(file, 'train').sets) == 2
+
+
+def test_nobody_is_warned_of_a_set_that_is_to_take_part_in_another_split(file, caplog):
+    (file.parent / 'town' / 'panoptic' / 'val').mkdir()
+    _write(file, split='val')
+    assert [s.name for s in open_mixture(file, 'train').sets] == ['field']
+    assert not caplog.messages
+
+
 class _Numbers(Drawn):
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -115,6 +169,44 @@ def test_a_set_of_weight_0_is_there_to_be_scored_but_never_drawn(file):
     _write(file, weight=0)
     mixture = open_mixture(file, 'train')
     assert len(mixture) == 4 and len(mixture.sets) == 2
+
+
+@pytest.mark.parametrize('weight', [0, 100])
+def test_who_is_scored_is_scored_on_every_picture_once_whatever_the_weights(file, weight):
+    _write(file, weight=weight)
+    mixture = open_mixture(file, 'train', scored=True)
+    seen = [mixture[i] for i in range(len(mixture))]
+    assert [s.name for s in seen] == [*'ab', *'abcd']
+
+
+def test_numbers_that_nobody_names_are_refused_at_opening(file):
+    (file.parent / 'town' / 'labels.yaml').unlink()
+    _write(file, classes={})
+    with pytest.raises(PdlError, match=r'town holds numbers without names; keep .*labels\.yaml'):
+        open_mixture(file, 'train')
+
+
+def test_a_number_that_a_mixture_leaves_out_is_to_be_named_in_the_mixture(file):
+    (file.parent / 'town' / 'labels.yaml').unlink()
+    (file.parent / 'rest.yaml').write_text(
+        yaml.safe_dump({**STREET.to_dict(), 'ignore': 'rest'}, sort_keys=False)
+    )
+    for labels in ('street', 'rest.yaml'):  # whose rules do not hold here
+        _write(file, classes={0: 'road'})
+        file.write_text(file.read_text().replace('labels: street', f'labels: {labels}'))
+        mixture = open_mixture(file, 'train')
+        says = 'a.png holds class 1, of which the mixture says nothing; name it there under classes'
+        with pytest.raises(PdlError, match=says):
+            mixture.sets[0].dataset[0]
+
+
+def test_a_value_of_a_semantic_png_that_a_mixture_leaves_out_is_to_be_named_in_it(file):
+    trees.coco_instances(file.parent / 'polygons')
+    sets = {'polygons': {'folder': 'polygons', 'semantic': {0: 'road'}}}
+    file.write_text(yaml.safe_dump({'labels': 'street', 'sets': sets}))
+    says = 'PNG of a holds 1, of which the mixture says nothing; name it there under semantic'
+    with pytest.raises(PdlError, match=says):
+        open_mixture(file, 'train')[0]
 
 
 @pytest.mark.parametrize(
@@ -209,9 +301,9 @@ def test_void_is_void_in_any_case_as_other_names_are(file):
 
 
 def test_a_set_is_chosen_by_its_name(file):
-    assert [s.name for s in open_mixture(file, 'train', ['field']).sets] == ['field']
+    assert [s.name for s in open_sets(file, 'train', ['field'])[2]] == ['field']
     with pytest.raises(PdlError, match="has no set 'fiedl'; it has town, field"):
-        open_mixture(file, 'train', ['fiedl'])
+        open_sets(file, 'train', ['fiedl'])
 
 
 def test_a_joined_class_is_what_the_set_says_of_its_parts(file):

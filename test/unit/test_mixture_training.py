@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pdl_ros.cli.train import _validation
 from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
 
@@ -50,8 +51,19 @@ def test_a_mixture_is_trained_scored_set_by_set_and_gone_on_with(mixture, tmp_pa
     assert 'building|road' in classes and 'road' not in classes
     header = checkpoints.read(out / 'weights.safetensors').header
     assert header['scores']['miou'] == pytest.approx(scores['mean']['miou'], abs=1e-4)
+    assert header['scores']['ap'] is None, 'a training counts none'
+    assert 'nan' not in (out / 'validation.csv').read_text()
     report = (out / 'report.html').read_text()
     assert 'cars: Scores in percent' in report and 'people: Scores in percent' in report
+
+
+def test_a_training_is_scored_on_sets_that_are_never_drawn(mixture):
+    data = yaml.safe_load(mixture.read_text())
+    for rules in data['sets'].values():
+        rules['weight'] = 0
+    mixture.write_text(yaml.safe_dump(data))
+    validation = _validation(str(mixture), 'val', LabelSet.load('scene'))
+    assert [validation[i].name for i in range(len(validation))] == ['0', '1'] * 2
 
 
 def test_a_mixture_in_other_classes_than_asked_for_is_refused(mixture, tmp_path):

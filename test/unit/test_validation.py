@@ -43,6 +43,21 @@ def test_the_best_weights_and_the_last_are_kept_with_their_scores(tmp_path):
     assert [row['pq'] for row in rows] == pytest.approx([0.3, math.nan, 0.2], nan_ok=True)
 
 
+def test_a_score_without_a_value_is_none_in_all_files_also_of_a_run_that_had_nan(tmp_path):
+    def validate(weights):
+        return {'pq': math.nan, 'miou': 0.5, 'ap': math.nan}
+
+    trainer = trainer_in(tmp_path, run=EVERY, validate=validate, steps=2)
+    trainer.run(1, quiet=True)
+    (row,) = (tmp_path / 'validation.csv').read_text().splitlines()[1:]
+    assert row == '1,,0.5,'
+    known = {'pq': None, 'miou': 0.5, 'ap': None}
+    assert checkpoints.read(tmp_path / 'weights.safetensors').header['scores'] == known
+    before = {**trainer.validation.state_dict(), 'scores': validate(None)}
+    trainer.validation.load_state_dict(before)
+    assert trainer.validation.header(1) == {'scores': known}
+
+
 def test_without_steps_between_it_is_scored_once_at_the_end(tmp_path):
     examiner = Examiner(0.1)
     trainer_in(tmp_path, validate=examiner).run(quiet=True)
