@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -73,6 +72,8 @@ def encode_image(suffix: str, pixels: np.ndarray, name: str, quality: int = 95) 
 
     Raises PdlError, which begins with `name`, where the image is longer than the format allows.
     """
+    import cv2  # not above: commands that find no picture say so before it is imported
+
     height, width = pixels.shape[:2]
     longest = _LONGEST[suffix]
     other = ', or a .png' if suffix == '.jpg' else ''

@@ -16,6 +16,7 @@ from pdl_ros.datasets.mixture import open_mixture
 from pdl_ros.demo.scene import SceneDataset
 from pdl_ros.engines.torch_engine import auto_precision
 from pdl_ros.errors import PdlError
+from pdl_ros.labels import LabelSet
 
 ROOT = Path(__file__).resolve().parents[2]
 BF16 = ['torch bf16'] * (auto_precision(torch.device('cpu')) == 'bf16')
@@ -51,7 +52,10 @@ def test_drawn_streets_look_the_same_to_every_engine(capsys):
 def test_real_streets_keep_their_labels_and_scores_in_half_precision(camvid, tmp_path):
     """With the default weights; the classes are what examples/street says of CamVid's."""
     judge = yaml.safe_load((ROOT / 'examples' / 'street' / 'judge.yaml').read_text())
-    rules = {**judge['sets']['camvid'], 'folder': str(camvid)}
+    for kind in ('images', 'panoptic'):
+        (tmp_path / kind).symlink_to(camvid / kind)
+    (tmp_path / 'labels.yaml').write_text(LabelSet.load('camvid').to_yaml())
+    rules = {**judge['sets']['camvid'], 'folder': str(tmp_path)}
     file = tmp_path / 'streets.yaml'
     file.write_text(yaml.safe_dump({'labels': 'street', 'sets': {'camvid': rules}}))
     scored, calibration = (open_mixture(file, s).sets[0].dataset for s in ('val', 'train'))
