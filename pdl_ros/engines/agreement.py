@@ -65,14 +65,14 @@ def disagreement(engine: str, precision: str, rows: Iterable[Agreement]) -> str:
         return ''
     isa = instruction_set(engine)
     measured = [row for row in rows if (row.engine, row.precision) == (engine, precision)]
-    here = [row for row in measured if row.isa == isa]
-    if not here and precision == 'int8' and isa in X86:
-        here = [row for row in measured if row.isa in X86]
-    for row in here:
+    counts = [row for row in measured if row.isa == isa]
+    if not counts and precision == 'int8' and isa in X86:
+        counts = [row for row in measured if row.isa in X86]
+    for row in counts:
         if not row.meets_mark:
             points = '' if row.pq_difference is None else f', {row.pq_difference:+.2f} PQ'
             return f'{100 * row.equal_pixels:.2f} % equal pixels{points}'
-    if here:
+    if counts:
         return ''
     if (engine, precision) == ('torch', 'bf16') and has_bf16():
         return ''
