@@ -48,11 +48,11 @@ def score(weights: Path) -> Scores:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_tiny_network_learns_drawn_streets_to_a_panoptic_quality_of_50_in_a_quarter_of_its_recipe(
+def test_a_tiny_network_learns_drawn_streets_to_a_panoptic_quality_of_30_in_a_sixth_of_its_recipe(
     tmp_path: Path,
 ) -> None:
-    before, after = train(tmp_path, steps=160)
+    before, after = train(tmp_path, steps=100)
     assert before.pq < 0.2, 'an untrained network must not score: the scores are wrong'
-    assert after.pq >= 0.5, after
-    assert after.pq_things >= 0.1, after
-    assert after.miou >= 0.55, after
+    assert after.pq >= 0.3, after
+    assert after.pq_things >= 0.05, after
+    assert after.miou >= 0.4, after

@@ -5,47 +5,27 @@ A real node process over DDS; this process is its camera and its audience.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
-import signal
-import struct
-import subprocess
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
-import rclpy
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.qos import QoSProfile
 from rich.console import Console
 from rich.table import Table
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
 
 from pdl_ros.bench.machine import describe, in_own_process, machine_facts
-from pdl_ros.demo.cameras import open_camera
+from pdl_ros.bench.node_rig import NAMESPACE, node_rig, street_pictures
 from pdl_ros.errors import PdlError
 from pdl_ros.messages.images import ImageWriter
-from pdl_ros.msg import FrameTiming, PanopticInstanceArray
 from pdl_ros.node.output.ros_messages import ROS
-from pdl_ros.node.ros_log import with_possible_log
-from pdl_ros.node.shared_memory import configure_shared_memory
 
 LABELS = ('semantic', 'instance', 'panoptic')
 EVERYTHING = (*LABELS, 'overlay', 'instances')
-_NAMESPACE = '/pdl_ros_bench'
-_PATIENCE = 300.0
 _WAITING = 10.0
-_PICTURES = 8
 _SLOW = 'camvid_efficientnet_lite0'  # slower than a camera, on a CPU
 _PIPELINE = ('preprocess_ms', 'network_ms', 'fusion_ms', 'readback_ms')
 _TRANSPORTS: dict[str, dict[str, str]] = {
@@ -116,108 +96,13 @@ def print_results(results: dict[str, Any]) -> None:
     console.print(describe(results))
 
 
-class _Rig:
-    """A node process, its camera, and subscriptions to some of its outputs.
-
-    `audience` receives the outputs; who takes them from DDS, and when, is up to its executor.
-    """
-
-    def __init__(
-        self, process: subprocess.Popen[bytes], node: Node, audience: Node, context: Context
-    ) -> None:
-        self.process, self.node, self.audience = process, node, audience
-        self.executor = SingleThreadedExecutor(context=context)
-        self.executor.add_node(node)
-        self.listener = SingleThreadedExecutor(context=context)
-        self.camera = node.create_publisher(Image, 'image', QoSProfile(depth=5))
-        self.timings: list[FrameTiming] = []
-        self.arrivals: dict[float, list[float]] = defaultdict(list)
-
-    def listen(self, outputs: tuple[str, ...]) -> None:
-        for name in outputs:
-            kind, topic = (
-                (PanopticInstanceArray, name) if name == 'instances' else (Image, f'{name}/image')
-            )
-            self.audience.create_subscription(
-                kind, f'panoptic_node/{topic}', self._note, QoSProfile(depth=5), raw=True
-            )
-        self.node.create_subscription(
-            FrameTiming, 'panoptic_node/timing', self.timings.append, QoSProfile(depth=5)
-        )
-        self.until(lambda: self.camera.get_subscription_count() > 0)
-        self.until(lambda: self.node.count_publishers(f'{_NAMESPACE}/panoptic_node/timing') > 0)
-        self.spin(1.0)
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + _PATIENCE
-        while not condition():
-            self.executor.spin_once(timeout_sec=0.01)
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise PdlError('The node gave no answer; its log is above.')
-
-    def segmented(self, frames: int) -> bool:
-        return len(self.timings) >= frames
-
-    def take(self, messages: int) -> None:
-        """Take all messages that have come, and wait for those that have not."""
-        end = time.monotonic() + _PATIENCE
-        while sum(map(len, self.arrivals.values())) < messages:
-            self.listener.spin_once(timeout_sec=0.01)
-            if time.monotonic() > end:
-                raise PdlError('Messages of the node did not arrive.')
-
-    def spin(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.executor.spin_once(timeout_sec=0.01)
-
-    def play(self, height: int, width: int, rate: float, seconds: float) -> None:
-        writer, pictures = ImageWriter(ROS, 'rgb8'), itertools.cycle(_pictures(height, width))
-        due = time.monotonic()
-        end = due + seconds
-        while due < end:
-            self.camera.publish(writer.fill(next(pictures), self.stamp()))
-            due += 1 / rate
-            self.spin(max(due - time.monotonic(), 0))
-
-    def stamp(self) -> Header:
-        return Header(stamp=self.node.get_clock().now().to_msg())
-
-    def _note(self, raw: bytes) -> None:
-        sec, nanosec = struct.unpack_from('<iI', raw, 4)  # every message begins with its header
-        sent = sec + nanosec / 1e9
-        self.arrivals[sent].append(self.node.get_clock().now().nanoseconds / 1e9 - sent)
-
-
-@contextlib.contextmanager
-def _rig(weights: str, **others: str) -> Iterator[_Rig]:
-    parameters = {'variant': weights, 'image_qos': 'reliable', 'device': 'auto', **others}
-    arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
-    command = [sys.executable, '-m', 'pdl_ros.node.main', '--ros-args', *arguments]
-    configure_shared_memory()
-    process = subprocess.Popen([*command, '-r', f'__ns:={_NAMESPACE}'], stdout=sys.stderr)
-    context = Context()
-    rclpy.init(args=with_possible_log(), context=context)
-    node, audience = (
-        Node(name, namespace=_NAMESPACE, context=context) for name in ('bench', 'audience')
-    )
-    try:
-        yield _Rig(process, node, audience, context)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
-        audience.destroy_node()
-        node.destroy_node()
-        rclpy.try_shutdown(context=context)
-
-
 def _time(
     outputs: tuple[str, ...], height: int, width: int, frames: int, weights: str
 ) -> dict[str, tuple[float, float]]:
-    with _rig(weights) as rig:
+    with node_rig(weights) as rig:
         rig.listen(outputs)
         rig.listener.add_node(rig.audience)
-        writer, pictures = ImageWriter(ROS, 'rgb8'), itertools.cycle(_pictures(height, width))
+        writer, pictures = ImageWriter(ROS, 'rgb8'), itertools.cycle(street_pictures(height, width))
         for number in range(frames + 3):
             rig.camera.publish(writer.fill(next(pictures), rig.stamp()))
             rig.until(partial(rig.segmented, number + 1))
@@ -239,7 +124,7 @@ def _time(
 
 def _flood(height: int, width: int, rate: float) -> dict[str, Any]:
     """Say how many results come of a camera at `rate`, and how old, in frames of the pipeline."""
-    with _rig(_SLOW) as rig:
+    with node_rig(_SLOW) as rig:
         rig.listen(LABELS)
         rig.executor.add_node(rig.audience)
         rig.play(height, width, rate, _WAITING)
@@ -263,8 +148,8 @@ def _flood(height: int, width: int, rate: float) -> dict[str, Any]:
 
 def _wait(height: int, width: int, rate: float, weights: str, lazy: bool) -> float:
     """Return the percent of a core that a camera at `rate` costs a node without a subscriber."""
-    with _rig(weights, lazy=str(lazy).lower()) as rig:
-        rig.until(lambda: rig.node.count_publishers(f'{_NAMESPACE}/panoptic_node/timing') > 0)
+    with node_rig(weights, lazy=str(lazy).lower()) as rig:
+        rig.until(lambda: rig.node.count_publishers(f'{NAMESPACE}/panoptic_node/timing') > 0)
         rig.spin(3.0)
         begin, before = time.monotonic(), _cpu_seconds(rig.process.pid)
         rig.play(height, width, rate, _WAITING)
@@ -280,11 +165,6 @@ def _cpu_seconds(pid: int) -> float:
     with open(f'/proc/{pid}/stat', encoding='ascii') as file:
         fields = file.read().rpartition(')')[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
-
-
-def _pictures(height: int, width: int) -> list[np.ndarray]:
-    streets = itertools.islice(open_camera('scene'), _PICTURES)
-    return [cv2.resize(street, (width, height)) for street in streets]
 
 
 if __name__ == '__main__':

@@ -310,6 +310,23 @@ def bench_node(
         write_json(json_file, results)
 
 
+@bench.command('start')
+def bench_start(
+    height: Annotated[int, typer.Option(help='Height of the frames.')] = 480,
+    width: Annotated[int, typer.Option(help='Width of the frames.')] = 640,
+    starts: Annotated[int, typer.Option(min=1, help='Starts of each kind.')] = 3,
+    weights: Weights = DEFAULT_VARIANT,
+    json_file: JsonFile = None,
+) -> None:
+    """Time a node from its start to its first result: with nothing cached, and after that."""
+    from pdl_ros.bench import start
+
+    results = start.bench_start(height, width, starts, weights)
+    start.print_results(results)
+    if json_file is not None:
+        write_json(json_file, results)
+
+
 @bench.command('bags')
 def bench_bags(
     frames: Annotated[int, typer.Option(min=5, help='Frames of each recording.')] = 60,

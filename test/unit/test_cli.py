@@ -275,6 +275,7 @@ HOPELESS = {
     'bench flicker': ('bench', 'flicker', '--source', 'clip', '--json', 'file/a.json'),
     'bench agreement': ('bench', 'agreement', '--data', 'x', '--json', 'file/a.json'),
     'bench node': ('bench', 'node', '--json', 'file/a.json'),
+    'bench start': ('bench', 'start', '--json', 'file/a.json'),
     'bench bags': ('bench', 'bags', '--json', 'file/a.json'),
     'bag run': ('bag', 'run', 'drive', '-o', 'file/out'),
     'bench chart': ('bench', 'chart', 'a.json', '-o', 'file/a.png'),

@@ -16,7 +16,7 @@ TABLE = re.findall(
     (ROOT / 'docs' / 'architecture.md').read_text(encoding='utf-8'),
     re.MULTILINE,
 )
-KNOW_ROS = ('node/', 'demo/', 'bench/node.py', 'doctor/ros/')
+KNOW_ROS = ('node/', 'demo/', 'bench/node', 'bench/start.py', 'doctor/ros/')
 ROS = re.compile(r'(rclpy|ament_index_python|launch\w*|cv_bridge|\w+_msgs|\w+_interfaces)(\.|$)')
 
 

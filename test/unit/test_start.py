@@ -53,6 +53,7 @@ WRONG = [
     ('No folder', 'bench agreement --data nosuch'),
     ('No folder', 'bench tracking --camvid nosuch'),
     ('No weights', 'bench node --weights nosuch'),
+    ('No weights', 'bench start --weights nosuch'),
     ('No device', 'bench fusion --device tpu'),
     ('No weights', 'demo --weights nosuch'),
     ('negative', 'demo --rate -1'),
