@@ -26,6 +26,7 @@ from pdl_ros.engines.onnx_export import OUTPUTS
 from pdl_ros.engines.onnx_sessions import cpu_session
 from pdl_ros.engines.tensorrt_plans import onnx_model, weights_digest
 from pdl_ros.errors import PdlError
+from pdl_ros.evaluation.equal_pixels import equal_pixels
 from pdl_ros.evaluation.metrics import PanopticEvaluator
 from pdl_ros.fusion import fuse
 from pdl_ros.network import checkpoints
@@ -71,8 +72,8 @@ def bench_agreement(
 ) -> dict[str, Any]:
     """Compare engines with the plain network on every `step`-th image of a labelled data set.
 
-    For each: head_error, the relative L2 error of the worst head; equal_pixels, the share of equal
-    panoptic pixels (mean and worst image); PQ, mIoU and their differences in points. One that
+    For each: head_error, the relative L2 error of the worst head; equal_pixels, the share of them
+    in panoptic maps (mean and worst image); PQ, mIoU and their differences in points. One that
     cannot be had here says `why_not` instead.
     `calibration`: images for int8, which those that are scored should not be among.
     """
@@ -111,7 +112,8 @@ def bench_agreement(
             if exact is None or reference is None:
                 exact, reference = _heads([t.clone() for t in heads[:3]]), result
             tally.errors.append(_error(heads, exact))
-            tally.equal.append(float((result.panoptic == reference.panoptic).float().mean()))
+            panoptic = (result.panoptic.numpy(), reference.panoptic.numpy())
+            tally.equal.append(equal_pixels(*panoptic, variant.label_set.label_divisor))
             tally.scores.update(result.panoptic, sample, result.semantic)
     cases = [_case(name, tally) for name, tally in tallies.items()]
     for case in cases:

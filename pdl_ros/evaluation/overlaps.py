@@ -79,7 +79,7 @@ def overlaps(
     truth = _whole_numbers(sample.panoptic, f'The label map of {sample.name}')
     predicted = as_map(prediction, sample)
     segments = _listed(sample, label_set, groups)
-    truth_ids, predicted_ids, areas = _pairs(truth, predicted)
+    truth_ids, predicted_ids, areas = shared_areas(truth, predicted)
     values = np.setdiff1d(predicted_ids, [void])
     classes = values // divisor
     if classes.size and classes.max() >= label_set.num_classes:
@@ -95,8 +95,10 @@ def overlaps(
     return Overlaps(_settled(segments, classes, table, label_set, groups), values, classes, table)
 
 
-def _pairs(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (N,) ids of truth and prediction that share pixels, and how many; by id."""
+def shared_areas(
+    truth: np.ndarray, predicted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (N,) ids of two int64 maps, of 32 bits, that share pixels, and how many; by id."""
     numbered = [ids_and_places(ids) for ids in (truth, predicted)]
     if any(found is None for found in numbered):  # ids of 24 bits and more, as of COCO's colours
         pairs, areas = np.unique(truth << 32 | predicted, return_counts=True)

@@ -18,6 +18,7 @@ from pdl_ros.engines.quantised import note_facts
 from pdl_ros.engines.sensitivity import Report, measure_sensitivity, narrow
 from pdl_ros.engines.tensorrt_plans import onnx_model, weights_digest
 from pdl_ros.errors import require
+from pdl_ros.evaluation.equal_pixels import equal_pixels
 from pdl_ros.fusion import fuse
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import STRIDE, PanopticDeepLab
@@ -98,13 +99,14 @@ class EqualPixels:
             self._expected = self._labels(network)
 
     def __call__(self, run: Run) -> list[float]:
-        """Return their share of each frame, 0 to 1.
+        """Return their share of each frame, 0 to 1, as `equal_pixels` counts them.
 
         run: images (1, 3, H, W) -> the heads, in the order of `OUTPUTS`; what comes after them is
         left aside.
         """
         pairs = zip(self._labels(run), self._expected, strict=True)
-        return [float((ours == theirs).mean()) for ours, theirs in pairs]
+        divisor = self._variant.label_set.label_divisor
+        return [equal_pixels(ours, theirs, divisor) for ours, theirs in pairs]
 
     def _labels(self, run: Run) -> list[np.ndarray]:
         return [

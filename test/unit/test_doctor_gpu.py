@@ -73,7 +73,7 @@ def test_one_wrong_pixel_or_score_is_found_and_said_where():
 
 
 def test_an_engine_that_says_something_else_fails(monkeypatch):
-    monkeypatch.setattr(engine_checks, 'equal_pixels', lambda *_: 0.9)
+    monkeypatch.setattr(engine_checks, 'equal_share', lambda *_: 0.9)
     outcome = engine_checks.check_engines(CPU)
     assert outcome.state == FAILED
     assert 'torch bf16 90.00 %' in outcome.says

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 from pdl_ros.doctor.finding import megabytes
-from pdl_ros.doctor.gpu.engine_checks import drawn_frames, equal_pixels
+from pdl_ros.doctor.gpu.engine_checks import drawn_frames, equal_share
 from pdl_ros.doctor.gpu.outcome import FAILED, NOT_HERE, Outcome, Trial, judged, only_tried
 from pdl_ros.engines import EngineSettings
 from pdl_ros.fusion import PanopticResult
@@ -124,4 +124,4 @@ def _in_thread(
     thread.join()
     if failures:
         return 0.0, failures[0]
-    return equal_pixels(found, expected), ''
+    return equal_share(trial, found, expected), ''

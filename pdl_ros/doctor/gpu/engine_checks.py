@@ -15,10 +15,12 @@ from pdl_ros.doctor.gpu.outcome import Outcome, Trial, judged, only_tried
 from pdl_ros.engines import EngineSettings
 from pdl_ros.engines.torch_engine import TorchEngine
 from pdl_ros.errors import PdlError
+from pdl_ros.evaluation.equal_pixels import equal_pixels
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse
 from pdl_ros.fusion.graphed import GraphedFusion
 from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
+from pdl_ros.network.variants import get_variant
 from pdl_ros.pipeline import Segmenter
 from pdl_ros.runtime.cuda_graph import KEPT
 
@@ -49,7 +51,7 @@ def check_engines(trial: Trial) -> Outcome:
         except PdlError as error:
             absent[name] = str(error)
             continue
-        equal[name] = equal_pixels(segmenter(frames), expected)
+        equal[name] = equal_share(trial, segmenter(frames), expected)
         segmenter.release()
     marks = {name: _EXACT if name.endswith('fp32') else _CLOSE for name in equal}
     holds = all(equal[name] >= marks[name] for name in equal)
@@ -59,10 +61,12 @@ def check_engines(trial: Trial) -> Outcome:
     return judged(holds, says, {'equal': equal, 'asked': marks, 'not_here': absent})
 
 
-def equal_pixels(ours: list[PanopticResult], theirs: list[PanopticResult]) -> float:
-    """Return the share of panoptic pixels that are the same, over all frames."""
+def equal_share(trial: Trial, ours: list[PanopticResult], theirs: list[PanopticResult]) -> float:
+    """Return the share of pixels that say the same, over all frames."""
+    divisor = get_variant(trial.weights).label_set.label_divisor
     pairs = zip(ours, theirs, strict=True)
-    return float(np.mean([(a.panoptic == b.panoptic).float().mean().item() for a, b in pairs]))
+    maps = ((a.panoptic.numpy(force=True), b.panoptic.numpy(force=True)) for a, b in pairs)
+    return float(np.mean([equal_pixels(*pair, divisor) for pair in maps]))
 
 
 def check_graphs(trial: Trial) -> Outcome:

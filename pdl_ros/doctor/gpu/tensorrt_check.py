@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pdl_ros.doctor.gpu.engine_checks import drawn_frames, equal_pixels
+from pdl_ros.doctor.gpu.engine_checks import drawn_frames, equal_share
 from pdl_ros.doctor.gpu.outcome import NOT_HERE, Outcome, Trial, judged
 from pdl_ros.engines import EngineSettings
 from pdl_ros.engines.tensorrt_plans import image_shapes, open_tensorrt
@@ -62,7 +62,7 @@ def _build_and_load(trial: Trial, folder: Path) -> Outcome:
     segmenter = Segmenter.load(trial.weights, str(trial.device), engine=settings)
     numbers['load_s'] = time.perf_counter() - began
     from_cache = len(built) == 1 and _engines_in(folder) == built
-    equal = equal_pixels(segmenter(frames), plain(frames))
+    equal = equal_share(trial, segmenter(frames), plain(frames))
     times = [sum(segmenter.timed(frame)[1]) for frame in frames]
     numbers |= {'from_cache': from_cache, 'equal': equal, 'frame_ms': min(times)}
     segmenter.release()
