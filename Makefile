@@ -4,9 +4,10 @@
 #   TORCH=cuda          the CUDA build of PyTorch
 #   ARGS='...'          further arguments of the command
 
-# Tests run in two processes where there are two cores; PARALLEL= (nothing) is one process.
+# Tests run in three processes where there are two cores, because those of the node wait a third of
+# their time; PARALLEL= (nothing) is one process.
 # One that dies ends the run: replaced, it would be waited for without an end.
-PARALLEL ?= $(if $(filter-out 1,$(shell nproc)),-n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0)
+PARALLEL ?= $(if $(filter-out 1,$(shell nproc)),-n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart=0)
 
 PYTHON ?= python3
 SETUP = $(PYTHON) scripts/setup_env.py

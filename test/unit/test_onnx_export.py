@@ -48,7 +48,8 @@ def families() -> list[str]:
     found: dict[tuple[str, int], str] = {}
     for name in architectures().values():
         variant = get_variant(name)
-        kind = re.split(r'\d', variant.backbone)[0]
+        # ResNeXt is ResNet with groups.
+        kind = re.split(r'\d', variant.backbone)[0].replace('resnext', 'resnet')
         found.setdefault((kind, variant.output_stride), name)
     return list(found.values())
 
