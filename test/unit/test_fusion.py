@@ -153,7 +153,7 @@ def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
 fusion_settings = st.builds(
     FusionSettings,
     center_threshold=st.sampled_from([0.0, 0.1, 0.5]),
-    nms_kernel=st.sampled_from([1, 3, 5, 7]),
+    nms_kernel=st.sampled_from([1, 3, 5, 7, 15]),
     top_k=st.integers(1, 8) | st.just(200),
     stuff_area=st.integers(0, 12),
     without_center=st.sampled_from(['void', 'components']),
