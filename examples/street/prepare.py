@@ -5,7 +5,7 @@
 RAW holds the data sets as their authors give them: camvid/, coco128_panoptic/, street/coco_mini/,
 street/lima_streets/, street/idd_lite/, street/penn_fudan/. OUT gets a folder of each, which
 examples/street/street.yaml mixes. What a set does not label is unknown (65535) there, and what its
-labels leave open stands as class names joined by bars.
+labels leave open stands as class names joined by bars. One more is drawn here, to be scored on.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pdl_ros.datasets.layouts import open_source
 from pdl_ros.datasets.mapped import read_pair
 from pdl_ros.datasets.polygons import Instance, paint, polygon_mask
 from pdl_ros.datasets.source import SourceLabels
+from pdl_ros.demo.scene import SceneDataset
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 
@@ -57,6 +58,7 @@ COCO = {
     'gravel': 'road|sidewalk|vegetation',
     'mountain-merged': 'building|vegetation',
 }
+SCENE = {'tree': 'vegetation', 'pavement': 'sidewalk'}
 LIMA = {'Pista': 'road', 'Vehiculo': 'car|large vehicle', 'Peaton': 'person'}
 LIMA_CROWD = {'Moto': 'rider|two-wheeler'}
 IDD = (
@@ -225,6 +227,27 @@ def penn_fudan(raw: Path, out: Path) -> None:
     writer.close()
 
 
+def drawn(_raw: Path, out: Path) -> None:
+    """Streets as the demo draws them, whose truth is exact; not for training."""
+    writer, streets = Writer(out), SceneDataset(50, 360, 480, first_seed=20_000)
+    names = [SCENE.get(c.name, c.name) for c in streets.label_set.classes]
+    (out / 'pictures').mkdir(parents=True, exist_ok=True)
+    for i in range(len(streets)):
+        sample = streets[i]
+        image = out / 'pictures' / f'{i:03}.png'
+        cv2.imwrite(str(image), sample.image[..., ::-1])
+        regions = [
+            (
+                names[s.class_id],
+                number if names[s.class_id] in THINGS else 0,
+                sample.panoptic == s.id,
+            )
+            for number, s in enumerate(sample.segments, 1)
+        ]
+        writer.write('val', image, sample.image.shape[:2], regions)
+    writer.close()
+
+
 def _read(file: Path, how: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
     pixels = cv2.imread(str(file), how)
     if pixels is None:
@@ -250,7 +273,7 @@ def main() -> None:
     parser.add_argument('raw', type=Path)
     parser.add_argument('out', type=Path)
     args = parser.parse_args()
-    for make in (camvid, coco, lima, idd, penn_fudan):
+    for make in (camvid, coco, lima, idd, penn_fudan, drawn):
         make(args.raw, args.out / make.__name__)
         print(
             make.__name__,

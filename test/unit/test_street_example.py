@@ -7,9 +7,13 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from pdl_ros.datasets.layouts import open_dataset
+from pdl_ros.demo.scene import SceneDataset
+from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
 
 STREET = Path(__file__).resolve().parents[2] / 'examples' / 'street'
@@ -21,6 +25,24 @@ def test_a_picture_of_lima_that_is_missing_is_a_sentence(tmp_path):
     (raw / 'train.json').write_text(json.dumps({'a.jpg': []}))
     with pytest.raises(SystemExit, match=r'a\.jpg is missing or damaged'):
         runpy.run_path(str(STREET / 'prepare.py'))['lima'](tmp_path, tmp_path / 'out')
+
+
+def test_the_drawn_street_is_scored_by_the_truth_that_it_was_drawn_with(tmp_path):
+    make = runpy.run_path(str(STREET / 'prepare.py'))['drawn']
+    streets = SceneDataset(2, 60, 80, first_seed=1)
+    make.__globals__['SceneDataset'] = lambda *_, **__: streets
+    make(tmp_path, tmp_path / 'drawn')
+    label_set = LabelSet.load(str(tmp_path / 'drawn' / 'labels.yaml'))
+    assert {c.name for c in label_set.classes} < {c.name for c in LabelSet.load('street').classes}
+    written = open_dataset(tmp_path / 'drawn', 'val', label_set)
+    assert len(written) == 2
+    for i in range(2):
+        ours, theirs = written[i], streets[i]
+        np.testing.assert_array_equal(ours.image, theirs.image)
+        for segment in theirs.segments:
+            there = theirs.panoptic == segment.id
+            (found,) = np.unique(ours.panoptic[there])
+            assert (ours.panoptic == found).sum() >= there.sum() > 0
 
 
 def test_the_mean_of_two_networks_is_that_of_each_weight(tmp_path, monkeypatch):
