@@ -105,8 +105,9 @@ def busy_processes(count: int) -> Iterator[None]:
             other.wait()
 
 
-def in_own_process(module: str, *arguments: object) -> Any:
+def in_own_process(module: str, *arguments: object, log: bool = False) -> Any:
     """Run a module with arguments and return the JSON that it prints; PdlError when it fails.
+    log: whether what it wrote to stderr is shown then.
 
     What one case leaves in memory, in caches and in the allocator's settings is not the next one's.
     """
@@ -114,6 +115,8 @@ def in_own_process(module: str, *arguments: object) -> Any:
     command = [sys.executable, '-m', module, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
+        if log:
+            sys.stderr.write(done.stderr)
         reason = (done.stderr.strip().splitlines() or ['it was killed, perhaps for its memory'])[-1]
         raise PdlError(f'The case {" ".join(words)} did not end well: {reason}')
     return json.loads(done.stdout)

@@ -52,7 +52,8 @@ def bench_node(
         'frames': frames,
         'rate_hz': rate,
         'transports': {
-            name: in_own_process('pdl_ros.bench.node', name, *words) for name in _TRANSPORTS
+            name: in_own_process('pdl_ros.bench.node', name, *words, log=True)
+            for name in _TRANSPORTS
         },
     }
 
@@ -81,12 +82,14 @@ def print_results(results: dict[str, Any]) -> None:
             table.add_row(stage, *(f'{p50:.1f} / {p95:.1f}' for p50, p95 in columns))
         console.print(table)
         flooded = found['flooded']
+        delays = flooded['arrival_ms']
+        after = f', {delays[0]:.0f} / {delays[1]:.0f} ms after the stamp' if delays else ''
         console.print(
             f'Camera at {results["rate_hz"]:.0f} Hz: {flooded["output_rate_hz"]:.1f} results a '
             f'second, the pipeline alone could make {flooded["pipeline_rate_hz"]:.1f}; their age '
             f'is {flooded["age_in_frames"][0]:.2f} / {flooded["age_in_frames"][1]:.2f} (p50 / p95) '
-            f'frames of the pipeline. {flooded["arrived_percent"]:.0f} % of them arrived whole, '
-            f'{flooded["arrival_ms"][0]:.0f} / {flooded["arrival_ms"][1]:.0f} ms after the stamp.'
+            f'frames of the pipeline. {flooded["arrived_percent"]:.0f} % of them arrived whole'
+            f'{after}.'
         )
         unheard = found['unheard_cpu_percent'].items()
         console.print(
@@ -137,12 +140,13 @@ def _flood(height: int, width: int, rate: float) -> dict[str, Any]:
     stamps = [t.header.stamp.sec + t.header.stamp.nanosec / 1e9 for t in timings]
     engine = float(np.median(pipeline))
     whole = [max(a) for a in map(arrivals.get, stamps) if a is not None and len(a) == len(LABELS)]
+    delays = [1e3 * seconds for seconds in whole]
     return {
         'output_rate_hz': (len(timings) - 1) / (stamps[-1] - stamps[0]),
         'pipeline_rate_hz': 1e3 / engine,
         'age_in_frames': _spread([t.age_ms / engine for t in timings]),
         'arrived_percent': 100 * len(whole) / len(timings),
-        'arrival_ms': _spread([1e3 * seconds for seconds in whole]),
+        'arrival_ms': _spread(delays) if delays else None,
     }
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import signal
+import os
 import struct
 import subprocess
 import sys
@@ -25,14 +25,16 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from pdl_ros.demo.cameras import open_camera
+from pdl_ros.demo.processes import ros_process
 from pdl_ros.errors import PdlError
 from pdl_ros.messages.images import ImageWriter
 from pdl_ros.msg import FrameTiming, PanopticInstanceArray
+from pdl_ros.network.weight_files import find_weights
 from pdl_ros.node.output.ros_messages import ROS
 from pdl_ros.node.ros_log import with_possible_log
 from pdl_ros.node.shared_memory import configure_shared_memory
 
-NAMESPACE = '/pdl_ros_bench'
+NAMESPACE = f'/pdl_ros_bench_{os.getpid()}'  # no other benchmark's node answers
 _PATIENCE = 300.0
 _PICTURES = 8
 
@@ -116,24 +118,27 @@ class Rig:
 
 @contextlib.contextmanager
 def node_rig(weights: str, **others: str) -> Iterator[Rig]:
-    parameters = {'variant': weights, 'image_qos': 'reliable', 'device': 'auto', **others}
+    parameters = {
+        'weights': find_weights(weights).resolve(),
+        'image_qos': 'reliable',
+        'device': 'auto',
+        **others,
+    }
     arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
-    command = [sys.executable, '-m', 'pdl_ros.node.main', '--ros-args', *arguments]
     configure_shared_memory()
-    process = subprocess.Popen([*command, '-r', f'__ns:={NAMESPACE}'], stdout=sys.stderr)
-    context = Context()
-    rclpy.init(args=with_possible_log(), context=context)
-    node, audience = (
-        Node(name, namespace=NAMESPACE, context=context) for name in ('bench', 'audience')
-    )
-    try:
-        yield Rig(process, node, audience, context)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
-        audience.destroy_node()
-        node.destroy_node()
-        rclpy.try_shutdown(context=context)
+    node_arguments = ('pdl_ros.node.main', NAMESPACE, '--ros-args', *arguments)
+    with ros_process(*node_arguments, stdout=sys.stderr) as process:
+        context = Context()
+        rclpy.init(args=with_possible_log(), context=context)
+        try:
+            node, audience = (
+                Node(name, namespace=NAMESPACE, context=context) for name in ('bench', 'audience')
+            )
+            yield Rig(process, node, audience, context)
+            audience.destroy_node()
+            node.destroy_node()
+        finally:
+            rclpy.try_shutdown(context=context)
 
 
 def street_pictures(height: int, width: int) -> list[np.ndarray]:

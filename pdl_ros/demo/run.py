@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pdl_ros.demo.cameras import open_camera
+from pdl_ros.demo.processes import require_ros, ros_process
 from pdl_ros.demo.recording import Recording
 from pdl_ros.demo.summary import Statistics, in_words
 from pdl_ros.errors import PdlError, require_package
@@ -35,6 +33,7 @@ _STREET_WEIGHTS = 'street_efficientnet_lite0'
 # at it, which the street weights take for two-wheelers all over (docs/model_card.md).
 _FITTING = {'clip': 'camvid_efficientnet_lite0', 'scene': 'scene_tiny'}
 _ENDLESS = 150  # frames shown of a source without an end
+_PATIENCE = 10  # seconds
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
 
     Returns the summary. Raises PdlError for wrong settings, and when one of the processes fails.
     """
-    _require_ros()
+    require_ros('The demo')
     source = open_camera(settings.source)
     rate = settings.rate or source.fps
     frames = settings.frames or source.length or _ENDLESS
@@ -92,8 +91,8 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     with (
         contextlib.ExitStack() as stack,
         ContactSheet(settings.out, rate) as sheet,
-        _process('pdl_ros.node.main', namespace, '--ros-args', *node_arguments) as node,
-        _process('pdl_ros.demo.frame_player', namespace, *camera_arguments) as camera,
+        ros_process('pdl_ros.node.main', namespace, '--ros-args', *node_arguments) as node,
+        ros_process('pdl_ros.demo.frame_player', namespace, *camera_arguments) as camera,
     ):
         watchers: list[RerunRecording] = []
 
@@ -106,14 +105,22 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
                 _show(watchers[0], frame)
 
         frames_in = Recording(node, camera, rate, frames).run(keep, namespace)
-        node.send_signal(signal.SIGINT)
-        if (status := node.wait(10)) != 0:
-            raise PdlError(f'The node ended with status {status} instead of 0; see its log above.')
         summary = statistics.summary(frames_in, rate)
         sheet.finish(in_words(summary))
-    write_json(settings.out / 'summary.json', summary)
-    _print_summary(summary, settings.out)
+        write_json(settings.out / 'summary.json', summary)
+        _print_summary(summary, settings.out)
+        _end(node)
     return summary
+
+
+def _end(node: subprocess.Popen[bytes]) -> None:
+    node.send_signal(signal.SIGINT)
+    try:
+        status = node.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise PdlError(f'The node did not end within {_PATIENCE} s of SIGINT.') from None
+    if status != 0:
+        raise PdlError(f'The node ended with status {status} instead of 0; see its log above.')
 
 
 def _show(watcher: RerunRecording, frame: RecordedFrame) -> None:
@@ -128,38 +135,6 @@ def _frame_size(source: Source) -> tuple[int, int]:
     for rgb in source:
         return rgb.shape[0], rgb.shape[1]
     raise PdlError(f'{source.name} has no frames.')
-
-
-def _require_ros() -> None:
-    for module in ('rclpy', 'pdl_ros.msg'):
-        if importlib.util.find_spec(module) is None:
-            raise PdlError(
-                f'The demo needs ROS 2 and the built messages, but {module} is not here; run '
-                '`make demo` in a checkout, or source a workspace in which pdl_ros was built.'
-            )
-
-
-@contextlib.contextmanager
-def _process(module: str, namespace: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a module as a ROS process in a namespace; it never outlives the block."""
-    command = [sys.executable, '-m', module, *arguments, '-r', f'__ns:={namespace}']
-    # A terminal's Ctrl-C goes to all its processes. This one ends the others, which inherit that it
-    # is ignored: a process that is interrupted while it imports prints a traceback.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def _print_summary(summary: dict[str, float | int], out: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pdl_ros.bench import node, start
+from pdl_ros.network.weight_files import find_weights
 
 
 def test_a_node_is_timed_beside_its_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,11 +24,14 @@ def test_a_node_is_timed_beside_its_pipeline(capsys: pytest.CaptureFixture[str])
 def test_starts_are_timed_and_the_users_cache_is_left_alone(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv('PDL_ROS_CACHE', str(tmp_path))
-    results = start.bench_start(96, 160, 1, 'scene_tiny')
+    cache, weights = tmp_path / 'cache', tmp_path / 'own.safetensors'
+    cache.mkdir()
+    monkeypatch.setenv('PDL_ROS_CACHE', str(cache))
+    shutil.copy(find_weights('scene_tiny'), weights)
+    results = start.bench_start(96, 160, 1, str(weights))
     assert list(results['starts']) == ['nothing cached', 'kernels compiled', 'all cached']
     for (found,) in results['starts'].values():
         assert 0 < found['active_s'] <= found['result_s']
     start.print_results(json.loads(json.dumps(results)))
     assert 'nothing cached' in capsys.readouterr().out
-    assert not list(tmp_path.iterdir())
+    assert not list(cache.iterdir())
