@@ -49,6 +49,12 @@ def open_dataset(root: Path, split: str, label_set: LabelSet) -> MappedDataset:
     require_files(source)
     require_plausible(source, label_set)
     _LOG.info('%s is %s; %s: %d images.', root, source.layout, split or 'all', len(dataset))
+    if not source.classes:
+        _LOG.info(
+            'Its classes have no names: 0 to %d are taken for those of %s.',
+            label_set.num_classes - 1,
+            label_set.name,
+        )
     return dataset
 
 
