@@ -43,7 +43,7 @@ def bench_bags(
     """Time recordings of so many frames of each of `SIZES`; images: `raw` or `jpeg` in them."""
     words = (frames, weights, device, engine, precision, images)
     return {
-        **machine_facts(),
+        **machine_facts(device),
         'weights': weights,
         'frames': frames,
         'images': images,

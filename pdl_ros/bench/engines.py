@@ -70,8 +70,8 @@ def bench_engines(
     """Time `frames` frames of a size with each engine; each in processes of its own.
 
     engines: such as 'torch bf16'; None: all. One that this machine does not have is a case too, and
-    says why it was not timed. device: cpu, cuda or cuda:N. busy: processes that compute beside it,
-    as on a robot that has other work too.
+    says why it was not timed. device: auto, cpu, cuda or cuda:N. busy: processes that compute
+    beside it, as on a robot that has other work too.
     """
     on_gpu = pick_device(device).type == 'cuda'
     known = CUDA_ENGINES if on_gpu else (*ENGINES, *_OLDER)

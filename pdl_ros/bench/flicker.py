@@ -44,7 +44,7 @@ def bench_flicker(
                 row = measure(segmenter, source, frames, smoother)
                 rows.append({'weights': name, 'smoothing': smoother is not None, **row})
         segmenter.release()
-    return {**machine_facts(), 'rows': rows}
+    return {**machine_facts(device), 'rows': rows}
 
 
 def measure(

@@ -25,6 +25,7 @@ from pdl_ros.bench.machine import (
 )
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import noise_heads, street_heads
+from pdl_ros.engines import pick_device
 from pdl_ros.fusion import FusionSettings, fuse
 from pdl_ros.fusion.graphed import GraphedFusion
 from pdl_ros.labels import LabelSet
@@ -37,9 +38,10 @@ MAP_BYTES = 1 + 4 + 4  # a pixel of the three label maps
 
 
 def bench_fusion(repeats: int, published: bool, device: str = 'cpu') -> dict[str, Any]:
-    """Measure all cases on a device: cpu, cuda or cuda:N; each size and method in a process of its
-    own, one after the other.
+    """Measure all cases on a device: auto, cpu, cuda or cuda:N; each size and method in a process
+    of its own, one after the other.
     """
+    device = str(pick_device(device))
     methods = ('fuse', 'published') if published else ('fuse',)
     cases = [
         case

@@ -17,13 +17,16 @@ import torch
 
 from pdl_ros import __version__
 from pdl_ros.engines.candidates import CPU
+from pdl_ros.engines.devices import pick_device
 from pdl_ros.engines.onnx_engine import installed_runtime
 from pdl_ros.errors import PdlError
 from pdl_ros.runtime.cpu_features import has_bf16, instruction_set, processor
 
 
 def machine_facts(device: str = 'cpu') -> dict[str, Any]:
-    """Return what every report says of the machine that its numbers are from."""
+    """Return what every report says of the machine that its numbers are from; device: auto, cpu,
+    cuda or cuda:N.
+    """
     return {
         'version': __version__,
         'processor': processor(),
@@ -69,8 +72,11 @@ def lack_of(name: str) -> str:
 
 
 def device_name(device: str) -> str:
-    """Return the name of a GPU, or of the processor where the device is the CPU."""
-    return processor() if device == 'cpu' else torch.cuda.get_device_name(device)
+    """Return the name of a GPU, or of the processor where the device (auto, cpu, cuda or cuda:N) is
+    the CPU.
+    """
+    found = pick_device(device)
+    return processor() if found.type == 'cpu' else torch.cuda.get_device_name(found)
 
 
 def copy_bandwidth(device: str = 'cpu', megabytes: int = 256, repeats: int = 5) -> float:

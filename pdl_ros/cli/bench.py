@@ -9,7 +9,6 @@ import typer
 
 from pdl_ros.cli.options import (
     DEFAULT_VARIANT,
-    CpuOrCuda,
     Data,
     Device,
     EngineName,
@@ -37,7 +36,7 @@ def bench_fusion(
     published: Annotated[
         bool, typer.Option(help='Also time the published algorithm: minutes, and gigabytes.')
     ] = True,
-    device: CpuOrCuda = 'cpu',
+    device: Device = 'cpu',
 ) -> None:
     """Time the fusion at 512×1024 and 1024×2048, beside the published algorithm in PyTorch."""
     import_torch()
@@ -109,7 +108,7 @@ def bench_engines(
         list[str] | None, typer.Option(help="Such as 'torch bf16'; may be given several times.")
     ] = None,
     busy: Annotated[int, typer.Option(min=0, help='Processes that compute beside it.')] = 0,
-    device: CpuOrCuda = 'cpu',
+    device: Device = 'cpu',
     json_file: JsonFile = None,
 ) -> None:
     """Time each engine, stage by stage, beside the network and fusion as published."""

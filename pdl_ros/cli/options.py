@@ -67,9 +67,6 @@ Weights = Annotated[
     typer.Option(callback=check_weights, help='Name of a shipped variant, or a checkpoint file.'),
 ]
 Device = Annotated[str, typer.Option(callback=check_device_name, help='auto, cpu, cuda or cuda:N.')]
-CpuOrCuda = Annotated[
-    str, typer.Option('--device', callback=check_device_name, help='cpu, cuda or cuda:N.')
-]
 Scales = Annotated[
     str,
     typer.Option(

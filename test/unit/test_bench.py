@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from pdl_ros.bench import bags, engines, machine, variants
+from pdl_ros.bench import bags, engines, flicker, fusion, machine, variants
 from pdl_ros.bench.chart import draw_chart
 from pdl_ros.bench.fusion import measure, print_results
 from pdl_ros.bench.machine import describe, machine_facts
@@ -20,7 +20,7 @@ from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import street_heads
 from pdl_ros.datasets import Sample
 from pdl_ros.demo.scene import SceneDataset
-from pdl_ros.engines import EngineSettings
+from pdl_ros.engines import EngineSettings, pick_device
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import FusionSettings, fuse
 from pdl_ros.labels import LabelSet
@@ -77,6 +77,39 @@ def test_a_report_names_the_processor_and_the_instructions_that_it_was_measured_
     facts = machine_facts()
     assert facts['instruction_set'] == instruction_set()
     assert f'{processor()} ({instruction_set()}), ' in describe(facts)
+
+
+def test_a_report_of_device_auto_names_what_auto_is_on_this_machine(monkeypatch):
+    assert machine_facts('auto')['device'] == machine.device_name(str(pick_device('auto')))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: f'the GPU of {device}')
+    assert machine_facts('auto')['device'] == machine_facts('cuda')['device'] == 'the GPU of cuda:0'
+    assert machine_facts('cpu')['device'] == processor()
+
+
+def test_engines_and_fusion_timed_with_device_auto_keep_what_they_measured(monkeypatch):
+    run = {'rows': [[1.0, 2.0, 3.0, 4.0, 10.0]], 'first_ms': 1.0, 'overlapped': None, 'runs': ''}
+    monkeypatch.setattr(engines, 'in_own_process', lambda *_: {**run, 'instruction_set': ''})
+    asked = []
+    monkeypatch.setattr(fusion, 'in_own_process', lambda *case: asked.append(case[-1]) or [])
+    monkeypatch.setattr(fusion, 'copy_bandwidth', lambda device: asked.append(device) or 1.0)
+    here = pick_device('auto')
+    timed = engines.bench_engines(['scene_tiny'], 64, 96, 1, ['torch fp32'], device='auto')
+    assert timed['cases'][0]['total_ms'] == [10.0, 10.0]
+    fused = fusion.bench_fusion(1, False, 'auto')
+    assert timed['device'] == fused['device'] == machine.device_name(str(here))
+    assert set(asked) == {str(here)}, 'PyTorch makes no tensor on "auto"'
+
+
+def test_a_report_of_bags_or_flicker_names_the_device_that_was_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, 'device_name', lambda device: f'that of {device}')
+    monkeypatch.setattr(bags, 'in_own_process', lambda *_: {})
+    timed = bags.bench_bags(5, 'scene_tiny', 'auto', 'torch', 'fp32', 'raw')
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f'{number}.png'), SceneDataset(1, 64, 96)[0].image)
+    counted = flicker.bench_flicker([str(tmp_path)], ['scene_tiny'], 2, 'auto')
+    assert timed['device'] == counted['device'] == 'that of auto'
 
 
 @pytest.mark.parametrize('engine', [engines.PUBLISHED, 'torch fp32'])
