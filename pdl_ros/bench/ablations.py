@@ -26,6 +26,8 @@ _LOG = logging.getLogger('pdl_ros.bench')
 BASE = 'as the recipe'
 _SCORES = ('pq', 'pq_things', 'pq_stuff', 'miou')
 
+Row = dict[str, float | None]
+"""Scores of a training in percent; None where the data have nothing to score, such as no things."""
 Recipe = tuple[Variant, TrainSettings]
 Change = Callable[[Variant, TrainSettings], Recipe]
 
@@ -85,7 +87,7 @@ def bench_ablations(
     Everything is kept in `folder`, so that the same call goes on where one was stopped.
     """
     arms = dict(_arms(names, (variant, settings)))
-    rows: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
+    rows: dict[str, list[Row]] = {name: [] for name in arms}
     # Seed by seed, so that what is there when it is stopped can be compared.
     for seed in range(seeds):
         for number, (name, (changed, recipe)) in enumerate(arms.items(), 1):
@@ -96,7 +98,7 @@ def bench_ablations(
                          device)
             )  # fmt: skip
     return {
-        **machine_facts(),
+        **machine_facts(device),
         'variant': variant.name,
         'steps': settings.steps,
         'batch_size': settings.batch_size,
@@ -144,29 +146,34 @@ def _trained(
     folder: Path,
     backbone_weights: Path | None,
     device: str,
-) -> dict[str, float]:
-    """Return the scores of a training, in percent; of one that is done already, those it had."""
+) -> Row:
+    """Return the scores of a training; of one that is done already, those it had."""
     train, validation = datasets
     trainer = Trainer(
         variant, train, settings, folder, backbone_weights, run=RunSettings(device=device)
     )
     done = folder / 'scores.json'
     if trainer.step == settings.steps and done.is_file():
-        kept: dict[str, float] = json.loads(done.read_text())
+        kept: Row = json.loads(done.read_text())
         return kept
     trainer.run()
     network = cast(PanopticDeepLab, trainer.averaged_network)
     segmenter = Segmenter(network, variant, device, engine=EngineSettings('torch', 'fp32'))
     scores = evaluate(segmenter, validation, quiet=True).to_dict()
-    row = {name: 100 * float(scores[name]) for name in _SCORES}
+    found = {name: scores[name] for name in _SCORES}
+    row = {name: None if score is None else 100 * score for name, score in found.items()}
     write_json(done, row)
     return row
 
 
-def _column(rows: list[dict[str, float]], name: str) -> np.ndarray:
-    return np.array([row[name] for row in rows])
+def _column(rows: list[Row], name: str) -> np.ndarray:
+    """Return a score of each seed, (seeds,); NaN for None."""
+    return np.array([row[name] for row in rows], float)
 
 
 def _spread(values: np.ndarray, sign: str = '') -> str:
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return '–'
     spread = f' ± {values.std(ddof=1):.1f}' if len(values) > 1 else ''
     return f'{values.mean():{sign}.1f}{spread}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -10,16 +11,17 @@ import torch
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
-from pdl_ros.bench import ablations
+from pdl_ros.bench import ablations, machine
 from pdl_ros.cli.app import app
 from pdl_ros.errors import PdlError
+from pdl_ros.evaluation import PanopticEvaluator
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.settings import DecoderSettings
 from pdl_ros.training.losses import panoptic_loss
 from pdl_ros.training.settings import LossSettings
 
-from .drawn import SETTINGS, VARIANT, Drawn
+from .drawn import SCENE, SETTINGS, VARIANT, Drawn
 
 ALL = list(ablations.ABLATIONS)
 FEW = replace(SETTINGS, steps=2)
@@ -179,6 +181,38 @@ def test_the_table_gives_the_mean_and_the_spread_of_the_differences(results, cap
     line = next(line for line in capsys.readouterr().out.splitlines() if 'other' in line)
     assert '58.0 ± 8.5' in line
     assert f'+3.0 ± {np.std([2, 4], ddof=1):.1f}' in line
+
+
+def test_data_without_things_cost_no_training_only_the_score_that_they_have_not(
+    tmp_path, monkeypatch, capsys
+):
+    evaluator, street = PanopticEvaluator(SCENE), Drawn()[0]
+    stuff = np.where(street.panoptic < 5000, street.panoptic, 4000)
+    segments = tuple(s for s in street.segments if s.id < 5000)
+    evaluator.update(stuff, street._replace(panoptic=stuff, segments=segments), stuff // 1000, {})
+    monkeypatch.setattr(ablations, 'evaluate', lambda *_, quiet: evaluator.compute())
+    for _ in range(2):  # and again, from what was kept
+        found = ablations.bench_ablations([], VARIANT, FEW, (Drawn(), Drawn()), 1, tmp_path)
+        found = json.loads(json.dumps(found))
+        (row,) = found['arms'][ablations.BASE]
+        assert row == {'pq': 100, 'pq_things': None, 'pq_stuff': 100, 'miou': 100}
+        ablations.print_results(found)
+        line = next(s for s in capsys.readouterr().out.splitlines() if ablations.BASE in s)
+        assert [cell.strip() for cell in line.split('│')[2:-1]] == [
+            '100.0',
+            '',
+            '–',
+            '100.0',
+            '100.0',
+        ]
+
+
+def test_the_report_names_the_device_that_was_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, 'device_name', lambda device: f'that of {device}')
+    monkeypatch.setattr(ablations, '_trained', lambda *_: {})
+    data = Drawn(), Drawn()
+    found = ablations.bench_ablations([], VARIANT, FEW, data, 1, tmp_path, device='auto')
+    assert found['device'] == 'that of auto'
 
 
 def test_an_unknown_ablation_is_named_before_anything_is_trained(tmp_path):
