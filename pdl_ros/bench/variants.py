@@ -5,13 +5,16 @@ weights.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 from pdl_ros.bench.engines import in_turns, joined
 from pdl_ros.bench.machine import describe, lack_of, machine_facts
 from pdl_ros.datasets import PanopticDataset
 from pdl_ros.engines import EngineSettings
+from pdl_ros.errors import require
 from pdl_ros.evaluation.run import evaluate
+from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
 from pdl_ros.network.cost import multiply_adds_by_part, parameter_count
 from pdl_ros.network.variants import VARIANTS, Variant, get_variant
@@ -36,22 +39,25 @@ def bench_variants(
 
     names: of variants, or files of weights. engines: such as 'torch fp32'; None: those of ENGINES
     that this machine has. What has weights is scored on `dataset`, if there is one, in PyTorch and
-    fp32; the others run with random ones and fuse a drawn street (`engines.measure`).
+    fp32; the others run with random ones and fuse a drawn street (`engines.measure`). Raises
+    PdlError, before anything is timed, where its label set is not theirs.
     """
     found = {name: variant_of(name) for name in names}
+    if dataset is not None:
+        _require_classes({n: v for n, v in found.items() if has_weights(n)}, dataset.label_set)
     chosen = [e for e in ENGINES if not lack_of(e)] if engines is None else engines
     pairs = list(itertools.product(names, chosen))
     runs, whys = in_turns(pairs, {}, (height, width, frames, 'cpu'))
     cases = []
     for name, variant in found.items():
-        case = {**_cost(variant, height, width), 'weights': name if _has_weights(name) else ''}
+        case = {**_cost(variant, height, width), 'weights': name if has_weights(name) else ''}
         case['engines'] = {
             engine: {'why_not': whys[name, engine]}
             if (name, engine) in whys
             else _medians(joined(name, engine, runs[name, engine]))
             for engine in chosen
         }
-        if dataset is not None and _has_weights(name):
+        if dataset is not None and has_weights(name):
             case.update(_scores(name, dataset))
         cases.append(case)
     return {**machine_facts(), 'size': [height, width], 'cases': cases}
@@ -93,8 +99,18 @@ def print_results(results: dict[str, Any]) -> None:
     console.print(describe(results))
 
 
-def _has_weights(name: str) -> bool:
+def has_weights(name: str) -> bool:
+    """Tell whether that variant can be scored, or is a file of weights."""
     return name not in VARIANTS or is_shipped(name)
+
+
+def _require_classes(scored: Mapping[str, Variant], label_set: LabelSet) -> None:
+    for name, variant in scored.items():
+        require(
+            variant.label_set == label_set,
+            f'{name} knows label set {variant.label_set.name!r}, the data are in '
+            f'{label_set.name!r}; score those of one label set at a time.',
+        )
 
 
 def _cost(variant: Variant, height: int, width: int) -> dict[str, Any]:

@@ -152,7 +152,8 @@ def bench_variants(
     names = [*(variant or ()), *map(str, weights or ())] or list(variants.SMALL_MACHINES)
     dataset = None
     if data:
-        dataset = open_dataset(data, split, variants.variant_of(names[0]).label_set, scored=True)
+        first = next(filter(variants.has_weights, names), names[0])
+        dataset = open_dataset(data, split, variants.variant_of(first).label_set, scored=True)
     results = variants.bench_variants(names, height, width, frames, engine, dataset)
     variants.print_results(results)
     if json_file is not None:

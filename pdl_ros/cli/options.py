@@ -153,24 +153,30 @@ def open_dataset(
     if data == 'scene':
         from pdl_ros.demo.scene import SceneDataset
 
-        return (
+        scene = (
             SceneDataset(400, 160, 256)
             if split == 'train'
             else SceneDataset(30, 160, 256, first_seed=10_000)
         )
+        _require_classes(data, scene, label_set)
+        return scene
     if data.endswith(MIXTURE):
         from pdl_ros.datasets.mixture import open_mixture
 
         mixture = open_mixture(Path(data), split, scored)
-        require(
-            mixture.label_set == label_set,
-            f'{data} is in the classes of label set {mixture.label_set.name!r}, the network in '
-            f'those of {label_set.name!r}; here they must be the same.',
-        )
+        _require_classes(data, mixture, label_set)
         return mixture
     from pdl_ros.datasets import layouts
 
     return layouts.open_dataset(Path(data), split, label_set)
+
+
+def _require_classes(data: str, dataset: PanopticDataset, label_set: LabelSet) -> None:
+    require(
+        dataset.label_set == label_set,
+        f'{data} is in the classes of label set {dataset.label_set.name!r}, the network in those '
+        f'of {label_set.name!r}; here they must be the same.',
+    )
 
 
 def label_set_of(folder: Path, labels: str | None) -> LabelSet:

@@ -33,6 +33,8 @@ from pdl_ros.pipeline import Segmenter
 from pdl_ros.preprocessing import network_size, padded_size
 from pdl_ros.runtime.cpu_features import instruction_set, processor
 
+from .test_cli import call
+
 CITYSCAPES = LabelSet.load('cityscapes')
 
 
@@ -334,6 +336,36 @@ def test_a_variant_without_weights_is_timed_but_not_scored(monkeypatch):
     cases = variants.bench_variants(asked, 64, 96, 1, [], SceneDataset(1, 160, 256))['cases']
     assert [case['variant'] for case in cases] == asked
     assert all(case['weights'] == '' and 'pq' not in case for case in cases)
+
+
+def test_weights_of_another_label_set_than_the_data_are_named_before_anything_is_timed(monkeypatch):
+    monkeypatch.setattr(variants, 'in_turns', lambda *_: pytest.fail('was timed'))
+    asked = ['cityscapes_r52', 'scene_tiny', 'street_efficientnet_lite0']
+    says = "street_efficientnet_lite0 knows label set 'street', the data are in 'scene'"
+    with pytest.raises(PdlError, match=says):
+        variants.bench_variants(asked, 64, 96, 1, [], SceneDataset(1, 160, 256))
+
+
+def test_the_data_are_read_in_the_classes_of_what_is_scored_and_not_of_what_is_only_timed(
+    monkeypatch,
+):
+    given = []
+    monkeypatch.setattr(variants, 'bench_variants', lambda *what: given.append(what[-1]))
+    monkeypatch.setattr(variants, 'print_results', lambda results: None)
+    asked = ('--variant', 'cityscapes_r52', '--variant', 'scene_tiny')
+    assert call('bench', 'variants', *asked, '--data', 'scene').returncode == 0
+    assert given[0].label_set == LabelSet.load('scene')
+
+
+@pytest.mark.parametrize('command', ['variants', 'training'])
+def test_drawn_streets_for_a_network_of_other_classes_are_refused_before_anything_is_timed(
+    command, monkeypatch
+):
+    pytest.importorskip('lightning_fabric')
+    monkeypatch.setattr(variants, 'in_turns', lambda *_: pytest.fail('was timed'))
+    refused = call('bench', command, '--variant', 'street_efficientnet_lite0', '--data', 'scene')
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("pdl_ros: scene is in the classes of label set 'scene'")
 
 
 def test_the_variants_for_small_machines_cost_a_third_of_the_street_network_or_less():
