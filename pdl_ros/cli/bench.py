@@ -26,6 +26,9 @@ from pdl_ros.demo.processes import require_ros
 from pdl_ros.errors import require, require_package
 from pdl_ros.runtime.files import require_writable_file, write_json
 
+Height = Annotated[int, typer.Option(min=32, help='Height of the frames.')]
+Width = Annotated[int, typer.Option(min=32, help='Width of the frames.')]
+
 bench = typer.Typer(help='Time the parts beside plain versions of them.', no_args_is_help=True)
 
 
@@ -101,8 +104,8 @@ def bench_engines(
         list[str] | None,
         typer.Option(help='One or more; random weights if need be.'),
     ] = None,
-    height: Annotated[int, typer.Option(help='Height of the frames.')] = 360,
-    width: Annotated[int, typer.Option(help='Width of the frames.')] = 480,
+    height: Height = 360,
+    width: Width = 480,
     frames: Annotated[int, typer.Option(min=1, help='Frames timed in each of two rounds.')] = 20,
     engine: Annotated[
         list[str] | None, typer.Option(help="Such as 'torch bf16'; may be given several times.")
@@ -134,8 +137,8 @@ def bench_variants(
     weights: Annotated[
         list[Path] | None, typer.Option(help='Files of weights: their variants too.')
     ] = None,
-    height: Annotated[int, typer.Option(help='Height of the frames.')] = 360,
-    width: Annotated[int, typer.Option(help='Width of the frames.')] = 480,
+    height: Height = 360,
+    width: Width = 480,
     frames: Annotated[int, typer.Option(min=1, help='Frames timed in each of two rounds.')] = 20,
     engine: Annotated[
         list[str] | None, typer.Option(help="Such as 'openvino int8'; may be given several times.")
@@ -295,8 +298,8 @@ def bench_chart(
 
 @bench.command('node')
 def bench_node(
-    height: Annotated[int, typer.Option(help='Height of the frames.')] = 1024,
-    width: Annotated[int, typer.Option(help='Width of the frames.')] = 2048,
+    height: Height = 1024,
+    width: Width = 2048,
     frames: Annotated[int, typer.Option(min=1, help='Frames timed in each case.')] = 20,
     weights: Weights = 'scene_tiny',
     json_file: JsonFile = None,
@@ -314,8 +317,8 @@ def bench_node(
 
 @bench.command('start')
 def bench_start(
-    height: Annotated[int, typer.Option(help='Height of the frames.')] = 480,
-    width: Annotated[int, typer.Option(help='Width of the frames.')] = 640,
+    height: Height = 480,
+    width: Width = 640,
     starts: Annotated[int, typer.Option(min=1, help='Starts of each kind.')] = 3,
     weights: Weights = DEFAULT_VARIANT,
     json_file: JsonFile = None,

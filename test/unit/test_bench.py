@@ -368,6 +368,15 @@ def test_drawn_streets_for_a_network_of_other_classes_are_refused_before_anythin
     assert refused.stderr.startswith("pdl_ros: scene is in the classes of label set 'scene'")
 
 
+@pytest.mark.parametrize('edge', ['--height', '--width'])
+@pytest.mark.parametrize('command', ['engines', 'variants', 'node', 'start'])
+def test_frames_too_small_to_be_segmented_are_refused_by_the_option(command, edge):
+    for pixels in (-1, 0, 31):
+        refused = call('bench', command, edge, pixels)
+        assert refused.returncode == 2
+        assert f"Invalid value for '{edge}'" in refused.stderr
+
+
 def test_the_variants_for_small_machines_cost_a_third_of_the_street_network_or_less():
     full, *small = (
         multiply_adds(checkpoints.skeleton(v), *padded_size(network_size(360, 480, v), v))
