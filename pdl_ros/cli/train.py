@@ -63,7 +63,7 @@ def train(
     learning_rate: Annotated[float | None, typer.Option()] = None,
     precision: Annotated[str | None, typer.Option(help='fp32, bf16 or fp16.')] = None,
     until: Annotated[
-        int | None, typer.Option(help='Pause at this step; run again to go on.')
+        int | None, typer.Option(min=1, help='Pause at this step; run again to go on.')
     ] = None,
     val_split: Annotated[str, typer.Option(help='Split to score on, or none.')] = 'val',
     evaluate_steps: Annotated[

@@ -68,9 +68,10 @@ def _curves(folder: Path) -> str:
 
 
 def _columns(path: Path) -> dict[str, np.ndarray]:
-    """Read a CSV of numbers; an empty cell is NaN."""
+    """Read a CSV of numbers, by column; an empty cell is NaN. Nothing where there are no rows."""
     if not path.is_file():
         return {}
     with path.open(newline='', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
-    return {name: np.array([float(row[name] or 'nan') for row in rows]) for name in rows[0]}
+    names = rows[0] if rows else ()
+    return {name: np.array([float(row[name] or 'nan') for row in rows]) for name in names}

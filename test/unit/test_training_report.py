@@ -16,6 +16,7 @@ from pdl_ros.training.report import write_report
 from pdl_ros.visualization import colorize
 
 from .drawn import SCENE, Drawn
+from .test_cli import call
 
 
 class Guesser:
@@ -111,6 +112,22 @@ def test_the_page_needs_no_other_file_and_believes_no_name(tmp_path):
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert 'script' not in {tag for tag, _ in Page(page).tags}
     assert SCENE.name not in page
+
+
+def test_a_training_without_a_step_yet_has_a_page_without_curves(tmp_path):
+    pytest.importorskip('matplotlib')
+    (tmp_path / 'log.csv').touch()
+    (tmp_path / 'validation.csv').write_text('step,pq,miou\n')
+    assert write_report(tmp_path, 'x', None, []).read_text().count('<svg') == 1
+
+
+@pytest.mark.parametrize('step', [0, -1])
+def test_to_pause_before_the_first_step_is_refused_before_anything_is_written(tmp_path, step):
+    out = tmp_path / 'run'
+    refused = call('train', 'scene_tiny', '--data', 'scene', '--out', out, '--until', step)
+    assert refused.returncode == 2
+    assert "Invalid value for '--until'" in refused.stderr
+    assert not out.exists()
 
 
 @pytest.mark.parametrize('ap_rule', ['cityscapes', 'none'])
