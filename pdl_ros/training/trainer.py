@@ -114,9 +114,11 @@ class Trainer:
         """
         end = self.settings.steps if until is None else min(until, self.settings.steps)
         end = max(end, self.step)
-        if self.step == 0 and self.leads:
+        if self.leads:
+            # Also of a training that goes on: it may have got more steps.
             write_recipe(self.settings, self.folder / 'recipe.yaml')
-            self.save_state()
+            if self.step == 0:
+                self.save_state()
         with Stopping() as stopping:
             self._run(end, quiet, stopping)
             if self.leads:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pdl_ros.errors import PdlError
+from pdl_ros.training.recipes import load_recipe
 from pdl_ros.training.settings import TrainSettings
 
 from .drawn import RUN, SETTINGS, Drawn, at_rate, log_of, train_elsewhere, trainer_in
@@ -102,13 +103,17 @@ def test_a_state_is_written_by_time_where_steps_are_slow(tmp_path):
     assert saved == [0, 1, 2, 3]
 
 
-def test_more_steps_are_a_longer_training_and_said(whole, tmp_path, caplog):
-    (tmp_path / 'state.pt').write_bytes((whole / 'state.pt').read_bytes())
+def test_more_steps_are_a_longer_training_and_said_in_the_log_and_the_recipe(
+    whole, tmp_path, caplog
+):
+    for name in ('state.pt', 'recipe.yaml'):
+        (tmp_path / name).write_bytes((whole / name).read_bytes())
     with caplog.at_level(logging.INFO, 'pdl_ros'):
         longer = trainer_in(tmp_path, steps=6)
     assert any('after step 4 of 6 (it was to have 4)' in said for said in caplog.messages)
     longer.run(quiet=True)
     assert longer.step == 6
+    assert load_recipe(tmp_path / 'recipe.yaml') == replace(SETTINGS, steps=6)
 
 
 @pytest.mark.parametrize(
@@ -140,8 +145,6 @@ def test_a_state_of_an_older_version_is_refused_with_a_way_out(tmp_path):
 
 
 def test_the_recipe_in_the_folder_is_the_whole_one(whole):
-    from pdl_ros.training.recipes import load_recipe
-
     found = load_recipe(whole / 'recipe.yaml')
     assert isinstance(found, TrainSettings)
     assert found == SETTINGS
