@@ -23,6 +23,7 @@ from pdl_ros.cli.options import (
     open_dataset,
 )
 from pdl_ros.errors import PdlError, printable, require, require_package
+from pdl_ros.runtime.files import write_json
 
 if TYPE_CHECKING:
     from pdl_ros.datasets import PanopticDataset
@@ -142,7 +143,7 @@ def train(
     )
     trainer.run(until)
     if trainer.leads:
-        _say(trainer.step, out, scored)
+        _say(out, scored)
         if report:
             _write_report(f'{variant} on {data}, step {trainer.step}', out, validation, device)
 
@@ -215,23 +216,27 @@ def _encoder_weights(backbone_weights: str, start: str | None, variant: Variant)
 def _scorer(
     dataset: PanopticDataset, device: str, scored: list[Any], board: TensorBoard
 ) -> Callable[[Path], dict[str, Any]]:
-    """Return what scores a file of weights on a data set; the last scores are kept in `scored`, and
-    a few pictures are written to `board`.
+    """Return what scores a file of weights on a data set. The last scores are kept in `scored`, and
+    written to scores.json beside the weights: a training may be killed before its command ends. A
+    few pictures are written to `board`.
     """
     from pdl_ros.datasets.mixture import Mixture
     from pdl_ros.datasets.some import Certain
 
     def score(weights: Path) -> dict[str, Any]:
         from pdl_ros.evaluation.run import evaluate
-        from pdl_ros.evaluation.sets.run import score_mixture, summary
+        from pdl_ros.evaluation.sets.run import score_mixture, summary, to_dict
+        from pdl_ros.network.checkpoints import read
 
         segmenter = _segmenter(weights, device)
         if isinstance(dataset, Mixture):
             scored[:] = score_mixture(segmenter, dataset)
-            scores = summary(scored)
+            scores, all_scores = summary(scored), to_dict(scored)
         else:
             scored[:] = [evaluate(segmenter, dataset)]
-            scores = scored[0].to_dict()
+            scores = all_scores = scored[0].to_dict()
+        step = read(weights).header['training']['steps']
+        write_json(weights.with_name('scores.json'), {'step': step, **all_scores})
         board.show(segmenter, Certain(dataset))
         segmenter.release()
         return scores
@@ -262,21 +267,16 @@ def _segmenter(weights: Path, device: str) -> Segmenter:
     return Segmenter.load(weights, device, engine=EngineSettings('torch', 'fp32'))
 
 
-def _say(step: int, out: Path, scored: list[Any]) -> None:
-    """Print what came of a training, and write its scores: `Scores`, or `SetScores` of each set of
-    a mixture.
-    """
+def _say(out: Path, scored: list[Any]) -> None:
+    """Print what came of a training; scored: `Scores`, or `SetScores` of each set of a mixture."""
     from pdl_ros.evaluation import Scores
-    from pdl_ros.evaluation.report import print_means, print_table, write_json
-    from pdl_ros.evaluation.sets.run import means_of, summary, to_dict
-    from pdl_ros.runtime import files
+    from pdl_ros.evaluation.report import print_means, print_table
+    from pdl_ros.evaluation.sets.run import means_of, summary
 
     if scored and isinstance(scored[0], Scores):
         print_table(scored[0])
-        write_json(scored[0], out / 'scores.json', {'step': step})
     elif scored:
         print_means([(s.name, s.scores.images, means_of(s)) for s in scored], summary(scored))
-        files.write_json(out / 'scores.json', {'step': step, **to_dict(scored)})
     print(f'Weights: {out / "weights.safetensors"}')
     if (out / 'best.safetensors').is_file():
         print(f'Weights of the best PQ: {out / "best.safetensors"}')

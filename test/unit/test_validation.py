@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -9,9 +10,11 @@ from dataclasses import replace
 
 import pytest
 
+from pdl_ros.cli.train import _scorer
 from pdl_ros.network import checkpoints
+from pdl_ros.training.tensorboard import TensorBoard
 
-from .drawn import RUN, log_of, trainer_in
+from .drawn import RUN, SCENE, Drawn, log_of, trainer_in
 
 
 class Examiner:
@@ -92,3 +95,22 @@ def test_a_validation_that_was_interrupted_is_made_when_the_training_goes_on(tmp
     resumed.run(quiet=True)
     assert examiner.steps == [2, 4]
     assert [row['step'] for row in log_of(tmp_path, 'validation.csv')] == [2, 4]
+
+
+def test_a_training_killed_after_a_validation_has_left_its_scores_class_by_class(tmp_path):
+    data, board = Drawn(), TensorBoard(None)
+    run = replace(RUN, evaluate_steps=2)
+
+    def killed(count):
+        if count == 3 + 2 * 2 + 1:  # in the step after the validation
+            raise InterruptedError
+
+    data.at_read = killed
+    trainer = trainer_in(tmp_path, data, run=run, validate=_scorer(Drawn(), 'cpu', [], board))
+    with pytest.raises(InterruptedError):
+        trainer.run(quiet=True)
+    scores = json.loads((tmp_path / 'scores.json').read_text())
+    (row,) = log_of(tmp_path, 'validation.csv')
+    assert (scores['step'], scores['images']) == (2, 3) and row['step'] == 2
+    assert scores['miou'] == pytest.approx(row['miou'], abs=1e-4)
+    assert [c['name'] for c in scores['classes']] == [c.name for c in SCENE.classes]
