@@ -210,7 +210,9 @@ def bench_ablations(
     change: Annotated[
         list[str] | None, typer.Option('--set', help='A value of the recipe; repeatable.')
     ] = None,
-    steps: Annotated[int | None, typer.Option(help='Optimiser steps of each training.')] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help='Optimiser steps of each training.')
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help='Trainings of each choice.')] = 3,
     device: Device = 'auto',
     out: Annotated[Path, OutFolder] = Path('ablations'),
