@@ -61,6 +61,7 @@ class Layer(NamedTuple):
 
 def halve(model: bytes) -> bytes:
     """Return an ONNX network that computes in fp16; inputs and outputs stay float32."""
+    require_package('onnxruntime', 'export')
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel

@@ -24,6 +24,7 @@ from pdl_ros.engines.tensorrt_plans import (
     image_shapes,
     load_or_build,
     model_facts,
+    onnx_model,
     open_tensorrt,
 )
 from pdl_ros.engines.torch_engine import TorchEngine
@@ -85,6 +86,17 @@ def test_a_package_that_does_not_load_is_one_sentence(tmp_path, monkeypatch):
 def test_bf16_is_refused_before_anything_else():
     with pytest.raises(PdlError, match='fp32, fp16 or int8 here, not bf16'):
         open_tensorrt(network_of(), TINY, CPU, 'bf16')
+
+
+def test_with_the_extra_openvino_alone_fp16_is_one_sentence_that_pytorch_can_take_over_from(
+    monkeypatch,
+):
+    """That extra brings onnx without onnxruntime."""
+    for name in [name for name in sys.modules if name.partition('.')[0] == 'onnxruntime']:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)  # as if it were not installed
+    with pytest.raises(PdlError, match=r'package onnxruntime; .*pdl_ros\[export\]'):
+        onnx_model(network_of(), TINY, 'fp16')
 
 
 @pytest.mark.parametrize('variant', VARIANTS.values(), ids=VARIANTS)
