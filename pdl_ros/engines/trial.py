@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -32,6 +32,11 @@ class Trial(Generic[Key]):
     seconds: dict[Key, float] = field(default_factory=dict)
     refused: dict[Key, str] = field(default_factory=dict)
     left_out: list[Key] = field(default_factory=list)
+
+    def refuse(self, key: Key, error: Exception) -> None:
+        """Note that an engine failed, at its first call or later."""
+        self.seconds.pop(key, None)
+        self.refused[key] = in_words(error).rstrip('.')
 
 
 def fastest(
@@ -64,11 +69,10 @@ def fastest(
         if best is None:
             best = key, engine
         else:
-            times = _in_turns((best[1], engine), images, min(_PAIR_SECONDS, end - clock()), clock)
-            trial.seconds |= dict(zip((best[0], key), times, strict=True))
-            loser = best[1] if times[1] < times[0] else engine
-            best = (key, engine) if loser is best[1] else best
-            loser.release()
+            pair = dict([best, (key, engine)])
+            seconds = min(_PAIR_SECONDS, end - clock())
+            pair.pop(_slower(pair, images, seconds, clock, trial)).release()
+            (best,) = pair.items()
         longest = max(longest, clock() - began)
     if best is None:
         reasons = '; '.join(f'{key}: {reason}' for key, reason in trial.refused.items())
@@ -97,7 +101,7 @@ def _working(
     try:
         engine = make(key)
     except Exception as error:  # runtimes raise what they like
-        trial.refused[key] = in_words(error).rstrip('.')
+        trial.refuse(key, error)
         return None
     try:
         off = difference(engine(images), expected)
@@ -105,23 +109,31 @@ def _working(
             return engine
         trial.refused[key] = f'its heads are {100 * off:.0f} % off'
     except Exception as error:
-        trial.refused[key] = in_words(error).rstrip('.')
+        trial.refuse(key, error)
     engine.release()
     return None
 
 
 @torch.inference_mode()
-def _in_turns(
-    engines: tuple[Engine, Engine], images: Tensor, seconds: float, clock: Clock
-) -> list[float]:
-    """Return the shortest time of each engine; each runs at least once."""
-    best = [float('inf')] * 2
+def _slower(
+    pair: Mapping[Key, Engine], images: Tensor, seconds: float, clock: Clock, trial: Trial[Key]
+) -> Key:
+    """Run two engines in turns, each at least once, note the shortest time of each, and return
+    which is the slower one: one that fails is, and is refused.
+    """
+    times = dict.fromkeys(pair, float('inf'))
     end = clock() + seconds
     for count in range(1, 1 + _ROUNDS):
-        for number, engine in enumerate(engines):
+        for key, engine in pair.items():
             began = clock()
-            engine(images)
-            best[number] = min(best[number], clock() - began)
-        if clock() > end or (count >= 3 and max(best) > _CLEAR * min(best)):
+            try:
+                engine(images)
+            except Exception as error:
+                trial.refuse(key, error)
+                return key
+            times[key] = min(times[key], clock() - began)
+        if clock() > end or (count >= 3 and max(times.values()) > _CLEAR * min(times.values())):
             break
-    return best
+    trial.seconds |= times
+    first, second = times
+    return first if times[second] < times[first] else second

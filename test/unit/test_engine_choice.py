@@ -68,6 +68,7 @@ class Bench:
         self.alive: list = []
         self.most_alive = 0
         self.heads = dict.fromkeys(seconds, HEADS)
+        self.calls_before_failure: dict = {}
 
     def make(self, key, **_) -> Fake:
         self.now += self.building
@@ -87,9 +88,12 @@ class Fake:
     name, precision, device = 'fake', 'fp32', torch.device('cpu')
 
     def __init__(self, bench: Bench, key) -> None:
-        self.bench, self.key = bench, key
+        self.bench, self.key, self.calls = bench, key, 0
 
     def __call__(self, images):
+        self.calls += 1
+        if self.calls > self.bench.calls_before_failure.get(self.key, self.calls):
+            raise RuntimeError('worn out')
         self.bench.now += self.bench.seconds[self.key]
         return self.bench.heads[self.key]
 
@@ -151,6 +155,19 @@ def test_an_engine_that_fails_or_gives_other_heads_is_not_taken_however_fast(wro
     key, _, trial = bench.fastest()
     assert (key, bench.alive) == ('good', ['good'])
     assert list(trial.refused) == ['wrong'] and word in trial.refused['wrong']
+
+
+@pytest.mark.parametrize('calls', [1, 2, 5], ids='it ran {} times before'.format)
+@pytest.mark.parametrize('keys', itertools.permutations(['frail', 'good', 'slow']), ids='-'.join)
+def test_an_engine_that_fails_once_it_has_run_costs_the_robot_that_engine_alone(keys, calls):
+    times = {'frail': 0.095, 'good': 0.1, 'slow': 0.2}
+    bench = Bench({key: times[key] for key in keys})
+    bench.calls_before_failure['frail'] = calls
+    key, engine, trial = bench.fastest()
+    assert (key, engine.key, bench.alive) == ('good', 'good', ['good'])
+    assert bench.most_alive == 2
+    assert trial.refused == {'frail': 'RuntimeError: worn out'}
+    assert 'frail' not in trial.seconds
 
 
 def test_where_nothing_works_the_sentence_says_why_of_each():
