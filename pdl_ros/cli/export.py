@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
@@ -22,6 +22,10 @@ from pdl_ros.errors import require, require_package
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from pdl_ros.sources import Source
+
+_TENSORRT_FRAMES = 100
 
 export = typer.Typer(help='Write a network for other runtimes.', no_args_is_help=True)
 
@@ -114,7 +118,7 @@ def openvino(
         found = quantise_network(
             network,
             variant,
-            spread(source, source.length, FRAMES),
+            list(spread(source, FRAMES)),
             lambda what, done, total: progress.update(
                 bar, description=what, completed=done, total=total
             ),
@@ -192,7 +196,7 @@ def tensorrt(
 
     require((height is None) == (width is None), 'Give both --height and --width, or neither.')
     require_package('onnxruntime', 'export')
-    frames = islice(open_source(calibrate), 100) if calibrate else None
+    frames = spread(open_source(calibrate), _TENSORRT_FRAMES) if calibrate else None
     import_torch()
     from pdl_ros.engines import pick_device
     from pdl_ros.engines.tensorrt_plans import image_shapes, open_tensorrt
@@ -210,9 +214,12 @@ def tensorrt(
     open_tensorrt(network, variant, target, precision, shapes, None, images).release()
 
 
-def spread(frames: Iterable[np.ndarray], length: int | None, count: int) -> list[np.ndarray]:
-    """Return `count` frames, evenly spread over a source of this length; the first ones where it is
-    not known.
+def spread(source: Source, count: int) -> Iterator[np.ndarray]:
+    """Yield at most `count` frames, evenly spread over a source; the first ones where its length is
+    not known, for it may never end.
     """
-    step = max(1, (length or 0) // count)
-    return list(islice(frames, 0, step * count, step))
+    length = count if source.length is None else source.length
+    chosen = {i * length // count for i in range(count)}
+    for index, frame in enumerate(islice(source, max(chosen) + 1)):
+        if index in chosen:
+            yield frame

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -11,9 +13,10 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from pdl_ros.cli.export import openvino, spread
+from pdl_ros import engines, preprocessing, sources
+from pdl_ros.cli.export import openvino, spread, tensorrt
 from pdl_ros.demo.scene import SceneDataset
-from pdl_ros.engines import EngineSettings, agreement
+from pdl_ros.engines import EngineSettings, agreement, tensorrt_plans
 from pdl_ros.engines.agreement import read_agreement
 from pdl_ros.engines.calibration import CPU, Calibration, Layer
 from pdl_ros.engines.factory import open_engine
@@ -28,6 +31,7 @@ from pdl_ros.imaging.files import list_images, read_rgb
 from pdl_ros.network import checkpoints
 from pdl_ros.network.weight_files import SHIPPED, find_weights
 from pdl_ros.preprocessing import Preprocessor
+from pdl_ros.sources import Source
 
 INT8 = sorted(path.name.partition('.')[0] for path in SHIPPED.glob('*.int8.onnx'))
 SIZE = (96, 160)
@@ -259,11 +263,37 @@ def test_quantising_keeps_apart_frames_to_calibrate_to_choose_and_to_tell(monkey
         quantise_network(network, variant, frames[:2], lambda *_: None)
 
 
-def test_frames_are_spread_over_a_recording():
-    frames = [np.full((1, 1, 3), i, np.uint8) for i in range(100)]
-    assert [f[0, 0, 0] for f in spread(frames, 100, 4)] == [0, 25, 50, 75]
-    assert [f[0, 0, 0] for f in spread(frames, None, 3)] == [0, 1, 2]
-    assert len(spread(frames[:2], 2, 8)) == 2
+def recording(length: int | None) -> Source:
+    """Frames that show their number, without end where there is no length."""
+    numbers = itertools.count() if length is None else range(length)
+    return Source('drive', 10, length, lambda: (np.full((1, 1, 3), i) for i in numbers))
+
+
+@pytest.mark.parametrize('length', [1, 95, 96, 97, 190, 191, 192, 1000])
+def test_frames_to_calibrate_with_are_spread_over_a_whole_recording(length):
+    numbers = [int(frame[0, 0, 0]) for frame in spread(recording(length), 96)]
+    assert len(numbers) == min(length, 96)
+    gaps = np.diff([*numbers, length])
+    assert numbers[0] == 0 and gaps.max() - gaps.min() <= 1
+
+
+def test_a_stream_without_end_gives_its_first_frames():
+    assert [int(frame[0, 0, 0]) for frame in spread(recording(None), 3)] == [0, 1, 2]
+
+
+def test_tensorrt_is_calibrated_on_the_whole_of_a_drive(monkeypatch):
+    seen: list[int] = []
+
+    def opened(network, variant, device, precision, shapes, stop, calibration):
+        seen.extend(int(image[0, 0, 0, 0]) for image in calibration)
+        return Mock()
+
+    monkeypatch.setattr(engines, 'pick_device', torch.device)
+    monkeypatch.setattr(sources, 'open_source', lambda name: recording(250))
+    monkeypatch.setattr(tensorrt_plans, 'open_tensorrt', opened)
+    monkeypatch.setattr(preprocessing, 'Preprocessor', lambda *_: lambda frame, size: frame[None])
+    tensorrt('scene_tiny', 'int8', None, None, 1, 'drive.mcap', 'cuda')
+    assert len(seen) == 100 and seen[-1] == 247
 
 
 def test_data_that_are_not_there_are_missed_before_the_minutes_of_quantising(monkeypatch, tmp_path):
