@@ -160,16 +160,15 @@ def keep_results(results: dict[str, Any], data: Path) -> Path:
     data: the folder of labelled images that they are of.
     """
     checkpoint = find_weights(results['weights'])
-    rows = []
+    frames, rows = f'{results["images"]} images of {data.resolve().name}', []
     for case in results['cases']:
         engine, precision = case['engine'].split()
         runtime = installed_runtime(pick_device('cpu')) if engine == 'onnx' else engine
         if runtime in RUNTIMES and 'why_not' not in case:
             isa, pixels = instruction_set(runtime), round(case['equal_pixels'][0], 5)
-            rows.append(Agreement(runtime, precision, isa, pixels, round(case['pq_points'], 3)))
-    weights = weights_digest(checkpoints.load(checkpoint)[0])
-    frames = f'{results["images"]} images of {data.resolve().name}'
-    return keep_agreement(checkpoint, weights, frames, rows)
+            points = round(case['pq_points'], 3)
+            rows.append(Agreement(runtime, precision, isa, pixels, points, frames))
+    return keep_agreement(checkpoint, weights_digest(checkpoints.load(checkpoint)[0]), rows)
 
 
 def _open(

@@ -159,12 +159,14 @@ def _measure_int8(
         agreement.keep_results(results, data)
         return
     equal, rows = EqualPixels(network, variant, frames), []
+    compared = f'{len(frames)} frames of {Path(calibrate).name}'
     for name in engines:
         runtime, precision = name.split()
         settings = EngineSettings(runtime, precision, checkpoint=checkpoint)
         engine = open_engine(network, variant, pick_device('cpu'), settings)
         shares = equal(engine)
-        row = Agreement(runtime, 'int8', instruction_set(runtime), round(fmean(shares), 5), None)
+        pixels, isa = round(fmean(shares), 5), instruction_set(runtime)
+        row = Agreement(runtime, 'int8', isa, pixels, None, compared)
         engine.release()
         verdict = 'auto may take it' if row.meets_mark else 'auto does not take it'
         print(
@@ -172,8 +174,7 @@ def _measure_int8(
             f'{len(frames)} other frames are those of fp32; {verdict}'
         )
         rows.append(row)
-    name = f'{len(frames)} frames of {Path(calibrate).name}'
-    keep_agreement(checkpoint, weights_digest(network), name, rows)
+    keep_agreement(checkpoint, weights_digest(network), rows)
 
 
 @export.command()

@@ -28,7 +28,8 @@ class Agreement:
 
     engine: torch, openvino or onnxruntime. isa: as `instruction_set` names it. equal_pixels: the
     mean share, 0 to 1, of panoptic pixels that are plain PyTorch's in fp32. pq_difference: points
-    of PQ that it has more; None: there were no labels to measure it with.
+    of PQ that it has more; None: there were no labels to measure it with. frames: in words, which
+    were compared and how many; empty: nobody noted it.
     """
 
     engine: str
@@ -36,11 +37,13 @@ class Agreement:
     isa: str
     equal_pixels: float
     pq_difference: float | None
+    frames: str = ''
 
     def __post_init__(self) -> None:
         texts = (self.engine, self.precision, self.isa)
         require(
             all(isinstance(text, str) and len(text) <= 40 for text in texts)
+            and isinstance(self.frames, str)
             and self.precision in PRECISIONS
             and _is_within(self.equal_pixels, 0, 1)
             and (self.pq_difference is None or _is_within(self.pq_difference, -100, 100)),
@@ -96,7 +99,9 @@ def read_agreement(checkpoint: Path | None, weights: str) -> tuple[Agreement, ..
     try:
         found = _read(path)
         require(found['weights'] == weights, 'is about other weights')
-        return tuple(Agreement(**row) for row in found['rows'])
+        # Older files name the frames once, for all rows.
+        frames = found.get('frames', '')
+        return tuple(Agreement(**{'frames': frames, **row}) for row in found['rows'])
     except FileNotFoundError:
         return ()
     except OSError as error:
@@ -111,20 +116,17 @@ def read_agreement(checkpoint: Path | None, weights: str) -> tuple[Agreement, ..
     return ()
 
 
-def keep_agreement(checkpoint: Path, weights: str, frames: str, rows: Iterable[Agreement]) -> Path:
+def keep_agreement(checkpoint: Path, weights: str, rows: Iterable[Agreement]) -> Path:
     """Write what was measured beside a checkpoint, and return the file.
 
-    What it held of the same weights and `frames` (in words: which, and how many) stays, as of other
-    processors, unless it was measured again.
+    What it held of the same weights stays, unless the same engine and precision were measured again
+    on the same instruction set.
     """
-    path, kept = agreement_file(checkpoint), {}
-    if path.exists():
-        for row in read_agreement(checkpoint, weights):
-            if _read(path).get('frames') == frames:
-                kept[row.engine, row.precision, row.isa] = row
-    kept |= {(row.engine, row.precision, row.isa): row for row in rows}
+    earlier = read_agreement(checkpoint, weights)
+    kept = {(row.engine, row.precision, row.isa): row for row in (*earlier, *rows)}
+    path = agreement_file(checkpoint)
     lines = [asdict(row) for _, row in sorted(kept.items())]
-    write_json(path, {'weights': weights, 'frames': frames, 'rows': lines})
+    write_json(path, {'weights': weights, 'rows': lines})
     return path
 
 

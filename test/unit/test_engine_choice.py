@@ -242,25 +242,42 @@ def test_what_the_user_names_is_left_to_the_other_choice_alone(big_processor):
 
 # --- what was measured, beside the weights ------------------------------------------------------
 
-ROWS = [Agreement('torch', 'bf16', 'amx', 0.9972, -0.08), Agreement(*INT8, 'avx2', 0.996, -0.1)]
+ROWS = [
+    Agreement('torch', 'bf16', 'amx', 0.9972, -0.08, '3 images'),
+    Agreement(*INT8, 'avx2', 0.996, -0.1, '3 images'),
+]
 
 
 def test_what_was_measured_is_kept_and_measured_again_it_is_replaced(tmp_path, caplog):
     checkpoint = tmp_path / 'street.safetensors'
     assert read_agreement(checkpoint, 'w') == read_agreement(None, 'w') == ()
-    keep_agreement(checkpoint, 'w', '3 images', ROWS)
+    keep_agreement(checkpoint, 'w', ROWS)
     assert set(read_agreement(checkpoint, 'w')) == set(ROWS)
-    better = Agreement(*INT8, 'avx2', 0.999, 0.0)
-    keep_agreement(checkpoint, 'w', '3 images', [better])
+    better = Agreement(*INT8, 'avx2', 0.999, 0.0, '3 images')
+    keep_agreement(checkpoint, 'w', [better])
     assert set(read_agreement(checkpoint, 'w')) == {ROWS[0], better}
-    keep_agreement(checkpoint, 'w', '4 other images', [better])
-    assert read_agreement(checkpoint, 'w') == (better,)
+    assert not caplog.records
+
+
+def test_a_refusal_stays_when_another_engine_is_measured_on_other_frames(
+    big_processor, tmp_path, caplog
+):
+    checkpoint = tmp_path / 'street.safetensors'
+    row = {'engine': 'torch', 'precision': 'bf16', 'isa': 'amx'}
+    row |= {'equal_pixels': 0.98, 'pq_difference': -2.0}
+    older = {'weights': 'w', 'frames': '3 images', 'rows': [row]}  # frames once, for all rows
+    agreement_file(checkpoint).write_text(json.dumps(older))
+    other = Agreement('openvino', 'bf16', 'amx', 0.999, 0.0, '4 other images')
+    keep_agreement(checkpoint, 'w', [other])
+    rows = read_agreement(checkpoint, 'w')
+    assert {r.engine: r.frames for r in rows} == {'torch': '3 images', 'openvino': '4 other images'}
+    assert 'torch bf16' not in ways(rows=rows) and 'openvino bf16' in ways(rows=rows)
     assert not caplog.records
 
 
 def test_what_was_measured_with_other_weights_is_not_believed(tmp_path, caplog):
     checkpoint = tmp_path / 'street.safetensors'
-    path = keep_agreement(checkpoint, 'older weights', '3 images', ROWS)
+    path = keep_agreement(checkpoint, 'older weights', ROWS)
     assert read_agreement(checkpoint, 'w') == ()
     (record,) = caplog.records
     assert record.getMessage().startswith(f'{path} is about other weights and is not used')
@@ -276,6 +293,7 @@ def damaged(**changes) -> str:
     [
         *('', '[]', '{}', 'null', '{"weights": "w", "rows": [3]}', '{"weights": "w", "rows": {}}'),
         *('[' * 100_000, ' ' * (1 << 20) + '{}', damaged(more=1), damaged(engine=['a'])),
+        damaged(frames=3),
         *(damaged(equal_pixels='1'), damaged(equal_pixels=1.01), damaged(equal_pixels=True)),
         *(damaged(pq_difference=float('nan')), damaged(precision='int4'), damaged(isa='b' * 99)),
         '\udcff{"weights": 1}',
