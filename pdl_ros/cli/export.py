@@ -18,11 +18,12 @@ from pdl_ros.cli.options import (
     require_dataset,
 )
 from pdl_ros.engines.devices import check_device_name
-from pdl_ros.errors import require, require_package
+from pdl_ros.errors import PdlError, require, require_package
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from pdl_ros.datasets import PanopticDataset
     from pdl_ros.sources import Source
 
 _TENSORRT_FRAMES = 100
@@ -104,15 +105,24 @@ def openvino(
         require_dataset(str(data), 'val')
     source = open_source(calibrate)
     import_torch()
+    from pdl_ros.engines.agreement import agreement_file, forget_int8
     from pdl_ros.engines.quantised import quantised_file
+    from pdl_ros.engines.tensorrt_plans import weights_digest
     from pdl_ros.evaluation.quantisation import FRAMES, quantise_network
     from pdl_ros.network import checkpoints
 
     checkpoint = find_weights(weights)
-    path = out or quantised_file(checkpoint)
+    beside = quantised_file(checkpoint)
+    path = out or beside
     require(path.suffix == '.onnx', f'{path} must end in .onnx.')
+    is_taken = path.resolve() == beside.resolve()  # by engine auto
     require_writable_file(path)
+    if is_taken:
+        require_writable_file(agreement_file(checkpoint))
     network, variant = checkpoints.load(checkpoint)
+    labelled = None
+    if data is not None:
+        labelled = data, open_dataset(str(data), 'val', variant.label_set, scored=True)
     with Progress(transient=True) as progress:
         bar = progress.add_task('frames')
         found = quantise_network(
@@ -123,22 +133,28 @@ def openvino(
                 bar, description=what, completed=done, total=total
             ),
         )
+    if is_taken:
+        forget_int8(checkpoint, weights_digest(network))
     with atomic_write(path) as file:
         file.write(found.model)
     print(
         f'{path}: {variant.name}, int8, {len(found.model) / 1e6:.1f} MB; {found.wide} of '
         f'{found.layers} convolutions stay fp32'
     )
-    if path == quantised_file(checkpoint):
-        _measure_int8(checkpoint, calibrate, found.held_out, data)
+    if is_taken:
+        _measure_int8(checkpoint, calibrate, found.held_out, labelled)
 
 
 def _measure_int8(
-    checkpoint: Path, calibrate: str, frames: Sequence[np.ndarray], data: Path | None
+    checkpoint: Path,
+    calibrate: str,
+    frames: Sequence[np.ndarray],
+    labelled: tuple[Path, PanopticDataset] | None,
 ) -> None:
     """Say how far a checkpoint's int8 is from fp32 here, and note it for engine auto.
 
-    frames: those to compare on where there are no labelled images.
+    labelled: where labelled images lie, and they themselves; None: there are none, and `frames` are
+    those to compare on.
     """
     from pdl_ros.bench import agreement
     from pdl_ros.bench.machine import possible_engines
@@ -152,8 +168,8 @@ def _measure_int8(
 
     network, variant = checkpoints.load(checkpoint)
     engines = possible_engines(['openvino int8', 'onnxruntime int8'])
-    if data is not None:
-        scored = open_dataset(str(data), 'val', variant.label_set, scored=True)
+    if labelled is not None:
+        data, scored = labelled
         results = agreement.bench_agreement(str(checkpoint), scored, scored, engines)
         agreement.print_results(results)
         agreement.keep_results(results, data)
@@ -163,7 +179,11 @@ def _measure_int8(
     for name in engines:
         runtime, precision = name.split()
         settings = EngineSettings(runtime, precision, checkpoint=checkpoint)
-        engine = open_engine(network, variant, pick_device('cpu'), settings)
+        try:
+            engine = open_engine(network, variant, pick_device('cpu'), settings)
+        except PdlError as error:
+            print(f'{name}: not compared: {error}')
+            continue
         shares = equal(engine)
         pixels, isa = round(fmean(shares), 5), instruction_set(runtime)
         row = Agreement(runtime, 'int8', isa, pixels, None, compared)

@@ -124,9 +124,22 @@ def keep_agreement(checkpoint: Path, weights: str, rows: Iterable[Agreement]) ->
     """
     earlier = read_agreement(checkpoint, weights)
     kept = {(row.engine, row.precision, row.isa): row for row in (*earlier, *rows)}
+    return _write(checkpoint, weights, [row for _, row in sorted(kept.items())])
+
+
+def forget_int8(checkpoint: Path, weights: str) -> None:
+    """Drop what was measured of a checkpoint's network in int8, before another one takes its place:
+    rows name the weights that it was made of, and not its file.
+    """
+    rows = read_agreement(checkpoint, weights)
+    kept = [row for row in rows if row.precision != 'int8']
+    if len(kept) < len(rows):
+        _write(checkpoint, weights, kept)
+
+
+def _write(checkpoint: Path, weights: str, rows: Iterable[Agreement]) -> Path:
     path = agreement_file(checkpoint)
-    lines = [asdict(row) for _, row in sorted(kept.items())]
-    write_json(path, {'weights': weights, 'rows': lines})
+    write_json(path, {'weights': weights, 'rows': [asdict(row) for row in rows]})
     return path
 
 
