@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from pdl_ros.bench.agreement import PLAIN, bench_agreement, print_results
+from pdl_ros.bench.agreement import PLAIN, bench_agreement, keep_results, print_results
 from pdl_ros.cli.options import DEFAULT_VARIANT
 from pdl_ros.datasets import Sample
 from pdl_ros.datasets.mixture import open_mixture
 from pdl_ros.demo.scene import SceneDataset
+from pdl_ros.engines.agreement import Agreement, read_agreement
+from pdl_ros.engines.tensorrt_plans import weights_digest
 from pdl_ros.engines.torch_engine import auto_precision
 from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
+from pdl_ros.network import checkpoints
+from pdl_ros.network.weight_files import find_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 BF16 = ['torch bf16'] * (auto_precision(torch.device('cpu')) == 'bf16')
@@ -76,6 +81,19 @@ def test_an_engine_that_this_machine_does_not_have_says_so_and_the_others_go_on(
     assert "no precision 'bf16'" in found['onnx bf16']['why_not']
     print_results(json.loads(json.dumps(results)))
     assert 'onnx bf16: not compared: ' in capsys.readouterr().out
+
+
+def test_what_is_kept_for_auto_says_which_images_it_is_of_and_leaves_out_what_did_not_run(tmp_path):
+    checkpoint = tmp_path / 'ours.safetensors'
+    shutil.copy(find_weights('scene_tiny'), checkpoint)
+    seen = {'equal_pixels': [0.998, 0.9], 'pq_points': -0.1}
+    cases = [{'engine': name, **seen} for name in (PLAIN, 'torch bf16', 'file int8')]
+    cases.append({'engine': 'openvino int8', 'why_not': 'It does not run here.'})
+    results = {'weights': str(checkpoint), 'images': 12, 'cases': cases}
+    keep_results(results, Path('data') / 'camvid')
+    weights = weights_digest(checkpoints.load(checkpoint)[0])
+    (row,) = read_agreement(checkpoint, weights)
+    assert row == Agreement('torch', 'bf16', row.isa, 0.998, -0.1, '12 images of camvid')
 
 
 def test_labels_that_leave_a_class_open_are_scored_for_what_they_say():
