@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import yaml
 
-from pdl_ros.cli.options import DEFAULT_VARIANT
 from pdl_ros.datasets.label_folder import LabelFolder
 from pdl_ros.datasets.mixture import open_sets
 from pdl_ros.datasets.mixture_file import read_network_classes
@@ -27,6 +26,11 @@ from pdl_ros.pipeline import Segmenter
 CLIP_LABELS = Path(__file__).parent / 'data' / 'clip_semantic.png'
 # Least mIoU of six images of CamVid val.
 STREETS = {'camvid_efficientnet_lite0': 0.62, 'camvid_efficientnet_lite0_small': 0.57}
+# Least mIoU of six images of CamVid val, and least PQ of six of Penn-Fudan.
+EVERYWHERE = {
+    'street_efficientnet_lite0': (0.62, 0.6),
+    'street_efficientnet_lite0_small': (0.55, 0.55),
+}
 CAMVID_AS_STREET = (
     'sky', 'building', 'pole', 'road', 'sidewalk', 'vegetation', 'traffic sign', 'fence',
     'car|large vehicle', 'person', 'rider|two-wheeler',
@@ -35,9 +39,9 @@ SHIPPED = sorted(weight_files.SHIPPED.glob('*.safetensors'))
 
 
 def test_the_demo_needs_no_download_and_the_package_stays_small() -> None:
-    assert {p.stem for p in SHIPPED} == {*STREETS, 'scene_tiny', 'street_efficientnet_lite0'}
+    assert {p.stem for p in SHIPPED} == {*STREETS, *EVERYWHERE, 'scene_tiny'}
     assert all(p.stat().st_size < 20e6 for p in weight_files.SHIPPED.iterdir())
-    assert sum(p.stat().st_size for p in weight_files.SHIPPED.iterdir()) < 55e6
+    assert sum(p.stat().st_size for p in weight_files.SHIPPED.iterdir()) < 65e6
 
 
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda p: p.stem)
@@ -84,8 +88,9 @@ def test_the_camvid_weights_see_in_the_demos_clip_what_they_saw_when_they_were_s
         assert (instance[semantic == car] > 0).mean() > 0.95, 'cars without a centre'
 
 
-def test_the_default_weights_know_streets_of_two_data_sets_as_well_as_the_model_card_says(
-    tmp_path: Path, camvid: Path
+@pytest.mark.parametrize('name', EVERYWHERE)
+def test_the_street_weights_know_streets_of_two_data_sets_as_well_as_the_model_card_says(
+    name: str, tmp_path: Path, camvid: Path
 ) -> None:
     """Six images of CamVid val, and six of Penn-Fudan, a place that no training saw."""
     file = tmp_path / 'mixture.yaml'
@@ -93,14 +98,15 @@ def test_the_default_weights_know_streets_of_two_data_sets_as_well_as_the_model_
     folk = _people(camvid.parent / 'street' / 'penn_fudan', tmp_path / 'penn_fudan')
     sets = {'camvid': {'folder': str(camvid), 'classes': classes}, 'people': {'folder': str(folk)}}
     file.write_text(yaml.safe_dump({'labels': 'street', 'sets': sets}))
-    segmenter = Segmenter.load(DEFAULT_VARIANT, 'cpu')
+    segmenter = Segmenter.load(name, 'cpu')
     own = read_network_classes(file, segmenter.label_set)
     streets, people = (
         score_set(segmenter, judged, 'none', quiet=True).scores
         for judged in judged_sets(*open_sets(file, 'val'), own, 6)
     )
-    assert streets.miou > 0.62, streets
-    assert people.pq > 0.5, people
+    least_miou, least_pq = EVERYWHERE[name]
+    assert streets.miou > least_miou, streets
+    assert people.pq > least_pq, people
 
 
 def _people(source: Path, folder: Path) -> Path:
