@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
 from torch import Tensor
@@ -35,7 +35,7 @@ class Sensitivity:
 @dataclass(frozen=True)
 class Narrowed:
     """An int8 network, the layers that it keeps in floating point, in the order in which they were
-    given up, and the mean share of equal pixels that it has with some certainty.
+    given up, and the mean share of equal pixels.
     """
 
     model: bytes
@@ -77,7 +77,7 @@ def narrow(
         report('agreement with fp32', step, _STEPS)
         wide = _wide(order, allowed)
         model = calibration.quantised([s.layer.name for s in order if s.layer.name not in wide])
-        found = Narrowed(model, wide, _certain(judge(model)))
+        found = Narrowed(model, wide, fmean(judge(model)))
         if best is None or found.equal_pixels > best.equal_pixels:
             best = found
         if found.equal_pixels >= mark:
@@ -85,15 +85,6 @@ def narrow(
         allowed /= 2
     assert best is not None
     return best
-
-
-def _certain(shares: Sequence[float]) -> float:
-    """Return what the mean of all frames like these is probably above: a standard error less.
-
-    An instance that appears or not is per cents of a frame, and a few frames tell little of that.
-    """
-    error = stdev(shares) / len(shares) ** 0.5 if len(shares) > 1 else 0.0
-    return fmean(shares) - error
 
 
 def _wide(order: Sequence[Sensitivity], allowed: float) -> tuple[str, ...]:

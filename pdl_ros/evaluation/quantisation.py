@@ -28,8 +28,6 @@ from pdl_ros.preprocessing import Preprocessor, network_size
 
 FRAMES = 96
 """Most frames that are of use: a third each for ranges, to choose layers, and to tell."""
-# Frames that one calibrates with are often those of the training, on which all ways agree more.
-_MARK = 1 - (1 - LEAST_EQUAL_PIXELS) / 2
 _SENSITIVITY_FRAMES = 2
 
 Run = Callable[[Tensor], Sequence[Any]]
@@ -70,7 +68,7 @@ def quantise_network(
     found = narrow(
         calibration,
         sensitivities,
-        _MARK,
+        LEAST_EQUAL_PIXELS,
         lambda model: judge(run_onnxruntime(model)),
         report,
     )

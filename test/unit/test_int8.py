@@ -222,13 +222,6 @@ def test_what_hurts_most_for_its_work_stays_wide_until_the_mark_is_met():
     assert found.equal_pixels == pytest.approx(0.999)
 
 
-def test_a_mean_that_a_few_frames_cannot_vouch_for_is_not_believed():
-    measured = [Sensitivity(layer('a', 1), 1.0), Sensitivity(layer('b', 1), 1.0)]
-    shares = {b'a b': [1.0, 1.0, 0.988, 1.0], b'b': [0.996] * 4, b'a': [0.996] * 4}
-    found = narrow(Names(), measured, 0.995, shares.__getitem__, lambda *_: None)
-    assert found.wide != ()
-
-
 def test_where_nothing_meets_the_mark_the_best_is_returned():
     measured = [Sensitivity(layer(name, 1), 1.0) for name in 'abc']
     found = narrow(Names(), measured, 0.999, lambda m: [0.9 - 0.1 * len(m)], lambda *_: None)
@@ -259,7 +252,7 @@ def test_quantising_keeps_apart_frames_to_calibrate_to_choose_and_to_tell(monkey
         'measure_sensitivity',
         lambda calibration, *_: [Sensitivity(one, 1e-6) for one in calibration.layers],
     )
-    monkeypatch.setattr(quantisation, '_MARK', 0.0)  # one step of the search
+    monkeypatch.setattr(quantisation, 'LEAST_EQUAL_PIXELS', 0.0)  # one step of the search
     frames = scenes(6, first=0)
     found = quantise_network(network, variant, frames, lambda *_: None)
     assert all(np.array_equal(a, b) for a, b in zip(found.held_out, frames[2::3], strict=True))
