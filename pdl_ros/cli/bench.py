@@ -22,7 +22,6 @@ from pdl_ros.cli.options import (
     open_dataset,
     require_dataset,
 )
-from pdl_ros.demo.processes import require_ros
 from pdl_ros.errors import require, require_package
 from pdl_ros.runtime.files import require_writable_file, write_json
 
@@ -307,6 +306,8 @@ def bench_node(
     json_file: JsonFile = None,
 ) -> None:
     """Time what the node adds to the pipeline: messages, DDS and waiting, in real processes."""
+    from pdl_ros.demo.processes import require_ros
+
     require_ros('bench node')
     import_torch()
     from pdl_ros.bench import node
@@ -326,6 +327,8 @@ def bench_start(
     json_file: JsonFile = None,
 ) -> None:
     """Time a node from its start to its first result: with nothing cached, and after that."""
+    from pdl_ros.demo.processes import require_ros
+
     require_ros('bench start')
     from pdl_ros.bench import start
 
