@@ -9,7 +9,6 @@ import itertools
 import os
 import struct
 import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -36,6 +35,7 @@ from pdl_ros.node.shared_memory import configure_shared_memory
 
 NAMESPACE = f'/pdl_ros_bench_{os.getpid()}'  # no other benchmark's node answers
 _PATIENCE = 300.0
+_STDERR = 2  # our own output may be JSON
 _PICTURES = 8
 
 
@@ -127,7 +127,7 @@ def node_rig(weights: str, **others: str) -> Iterator[Rig]:
     arguments = [a for name, value in parameters.items() for a in ('-p', f'{name}:={value}')]
     configure_shared_memory()
     node_arguments = ('pdl_ros.node.main', NAMESPACE, '--ros-args', *arguments)
-    with ros_process(*node_arguments, stdout=sys.stderr) as process:
+    with ros_process(*node_arguments, stdout=_STDERR) as process:
         context = Context()
         rclpy.init(args=with_possible_log(), context=context)
         try:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import TextIO
 
 from pdl_ros.errors import PdlError
 
@@ -25,9 +24,11 @@ def require_ros(who: str) -> None:
 
 @contextlib.contextmanager
 def ros_process(
-    module: str, namespace: str, *arguments: str, stdout: TextIO | None = None
+    module: str, namespace: str, *arguments: str, stdout: int | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a module as a ROS process in a namespace; it never outlives the block."""
+    """Run a module as a ROS process in a namespace; it never outlives the block.
+    stdout: the descriptor that it prints to, in the place of ours.
+    """
     command = [sys.executable, '-m', module, *arguments, '-r', f'__ns:={namespace}']
     # A terminal's Ctrl-C goes to all its processes. This one ends the others, which inherit that it
     # is ignored: a process that is interrupted while it imports prints a traceback.
