@@ -18,12 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from pdl_ros.bench.machine import describe, in_own_process, machine_facts
-from pdl_ros.bench.node_rig import NAMESPACE, node_rig, street_pictures
+from pdl_ros.bench.node_rig import LABELS, NAMESPACE, node_rig, street_pictures
 from pdl_ros.errors import PdlError
 from pdl_ros.messages.images import ImageWriter
 from pdl_ros.node.output.ros_messages import ROS
 
-LABELS = ('semantic', 'instance', 'panoptic')
 EVERYTHING = (*LABELS, 'overlay', 'instances')
 _WAITING = 10.0
 _SLOW = 'camvid_efficientnet_lite0'  # slower than a camera, on a CPU

@@ -33,6 +33,7 @@ from pdl_ros.node.output.ros_messages import ROS
 from pdl_ros.node.ros_log import with_possible_log
 from pdl_ros.node.shared_memory import configure_shared_memory
 
+LABELS = ('semantic', 'instance', 'panoptic')
 NAMESPACE = f'/pdl_ros_bench_{os.getpid()}'  # no other benchmark's node answers
 _PATIENCE = 300.0
 _STDERR = 2  # our own output may be JSON

@@ -17,12 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from pdl_ros.bench.machine import describe, machine_facts
-from pdl_ros.bench.node_rig import node_rig, street_pictures
+from pdl_ros.bench.node_rig import LABELS, node_rig, street_pictures
 from pdl_ros.errors import PdlError
 from pdl_ros.messages.images import ImageWriter
 from pdl_ros.node.output.ros_messages import ROS
 
-_LABELS = ('semantic', 'instance', 'panoptic')
 _CAMERA_HZ = 10
 
 
@@ -76,7 +75,7 @@ def _start(height: int, width: int, weights: str) -> dict[str, float]:
     writer, picture = ImageWriter(ROS, 'rgb8'), street_pictures(height, width)[0]
     begin = time.monotonic()
     with node_rig(weights) as rig:
-        rig.subscribe(_LABELS)
+        rig.subscribe(LABELS)
         rig.until(lambda: rig.camera.get_subscription_count() > 0)
         active = time.monotonic() - begin
         rig.node.create_timer(
