@@ -59,3 +59,25 @@ def test_the_mean_of_two_networks_is_that_of_each_weight(tmp_path, monkeypatch):
     for key, value in network.state_dict().items():
         torch.testing.assert_close(mean[key], value, rtol=1e-3, atol=1e-3)
     assert (mean[name] == 1.5).all()
+
+
+def test_a_favoured_class_gets_so_much_more_everywhere_and_the_others_nothing(
+    tmp_path, monkeypatch
+):
+    out = tmp_path / 'out.safetensors'
+    network, variant = checkpoints.load('scene_tiny')
+    source = tmp_path / 'a.safetensors'
+    checkpoints.save(network, variant, source, {})
+    monkeypatch.setattr(sys, 'argv', ['favour.py', str(source), str(out), 'car=0.5'])
+    runpy.run_path(str(STREET / 'favour.py'), run_name='__main__')
+    image = torch.zeros(1, 3, 64, 96)
+    with torch.inference_mode():
+        before, after = (checkpoints.load(f)[0](image).semantic for f in (source, out))
+    more = torch.zeros(variant.label_set.num_classes)
+    more[[c.name for c in variant.label_set.classes].index('car')] = 0.5
+    torch.testing.assert_close(
+        after - before, more.view(1, -1, 1, 1).expand_as(before), atol=2e-3, rtol=0
+    )
+    monkeypatch.setattr(sys, 'argv', ['favour.py', str(source), str(out), 'yeti=0.5'])
+    with pytest.raises(SystemExit, match="no class 'yeti'"):
+        runpy.run_path(str(STREET / 'favour.py'), run_name='__main__')
