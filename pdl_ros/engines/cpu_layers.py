@@ -16,10 +16,12 @@ from pdl_ros.engines import mkldnn_compat
 from pdl_ros.engines.folding import Step
 from pdl_ros.engines.mkldnn_compat import Geometry
 from pdl_ros.network.layers import SamePadConv2d, same_pad
+from pdl_ros.runtime.cpu_features import instruction_set
 
-# oneDNN's fast depthwise kernels end here: rate 12 takes 15 times as long as rate 6, rate 18 takes
-# 60 times (measured on 2048 channels).
-_LARGEST_RATE = 6
+# The padding, in pixels, up to which oneDNN has fast depthwise code: beyond it a convolution takes
+# 20 to 60 times as long (measured on each of these sets). Others are taken for AVX2's.
+_FAST_PADDING = {'sse4': 3, 'avx': 3, 'avx512': 6, 'avx512_vnni': 6, 'avx512_bf16': 6, 'amx': 6}
+_FAST_PADDING_OF_OTHERS = 4
 
 
 def pack(folded: fx.GraphModule) -> fx.GraphModule:
@@ -67,10 +69,13 @@ class PackedStep(nn.Module):
 
     def is_wide_depthwise(self) -> bool:
         """Tell whether it is of the kind that oneDNN has only slow code for."""
+        padding = (d * (k - 1) // 2 for d, k in zip(self.dilation, self.kernel, strict=True))
+        fast = _FAST_PADDING.get(instruction_set(), _FAST_PADDING_OF_OTHERS)
         return (
             self.groups == self.channels == len(self.weight)
             and self.stride == (1, 1)
-            and max(self.dilation) > _LARGEST_RATE
+            and max(self.dilation) > 1
+            and max(padding) > fast
         )
 
     def _pad(self, x: Tensor) -> Tensor:

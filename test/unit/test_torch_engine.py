@@ -55,8 +55,9 @@ def network_of(name: str, **changes) -> PanopticDeepLab:
     return network
 
 
-def depthwise(channels: int, rate: int) -> nn.Conv2d:
-    return nn.Conv2d(channels, channels, 3, 1, rate, rate, groups=channels)
+def depthwise(channels: int, rate: int, kernel: int = 3) -> nn.Conv2d:
+    padding = rate * (kernel - 1) // 2
+    return nn.Conv2d(channels, channels, kernel, 1, padding, rate, groups=channels)
 
 
 @torch.inference_mode()
@@ -154,6 +155,15 @@ def test_a_depthwise_convolution_of_any_rate_is_exact(rate, size):
         torch.testing.assert_close(pack(fold(network))(x), network(x))
 
 
+@pytest.mark.parametrize('rate', [2, 3, 5])
+def test_a_depthwise_convolution_with_tensorflows_padding_is_exact_at_any_rate(rate):
+    conv = SamePadConv2d(8, 8, 5, dilation=rate, groups=8)
+    network = nn.Sequential(conv, nn.BatchNorm2d(8), nn.ReLU6()).eval()
+    x = torch.randn(2, 8, 23, 30).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        torch.testing.assert_close(pack(fold(network))(x), network(x))
+
+
 @pytest.mark.parametrize('size', [(32, 32), (33, 32), (31, 47)])
 def test_tensorflows_padding_is_kept_at_odd_sizes(size):
     network = nn.Sequential(SamePadConv2d(4, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU6()).eval()
@@ -236,8 +246,16 @@ def test_a_wide_pooling_window_is_a_matrix_product_and_not_a_sliding_sum():
 
 
 @needs_onednn
-@pytest.mark.parametrize(('rate', 'runs'), [(1, 1), (6, 6), (7, 1), (18, 1)])
-def test_a_rate_that_onednn_has_only_slow_code_for_is_never_run_as_it_is(rate, runs):
-    packed = pack(fold(nn.Sequential(depthwise(8, rate)).eval()))
-    (step,) = (m for m in packed.modules() if isinstance(m, PackedStep))
-    assert step.dilation == (runs, runs)
+@pytest.mark.parametrize(
+    ('isa', 'kernel', 'widest'),
+    [('sse4', 3, 3), ('avx2', 3, 4), ('avx2_vnni', 5, 2), ('amx', 3, 6), ('neon', 5, 2)],
+)
+def test_a_rate_that_onednn_has_only_slow_code_for_is_never_run_as_it_is(
+    isa, kernel, widest, monkeypatch
+):
+    monkeypatch.setattr(cpu_layers, 'instruction_set', lambda: isa)
+    for rate, runs in ((1, 1), (widest, widest), (widest + 1, 1), (18, 1)):
+        packed = pack(fold(nn.Sequential(depthwise(8, rate, kernel)).eval()))
+        (step,) = (m for m in packed.modules() if isinstance(m, PackedStep))
+        assert step.dilation == (runs, runs)
+
