@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
-from scipy.optimize import linear_sum_assignment
 
 from pdl_ros.errors import require
 from pdl_ros.fusion import PanopticResult
@@ -93,6 +92,7 @@ class Tracker:
         self._frame = 0
         self._stamp: int | None = None
         self._size: tuple[int, ...] = ()
+        _assign(np.zeros((0, 0)))  # loads SciPy now, and not at the first frame
 
     def reset(self) -> None:
         """End all tracks; the next frame may be of any time and size."""
@@ -300,6 +300,9 @@ def _assign(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows and columns of the pairs with the largest sum; pairs that score 0 are
     none.
     """
+    # Takes a third of a second to load, and a node that does not track starts without it.
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = np.flatnonzero(score.any(1)), np.flatnonzero(score.any(0))
     picked = linear_sum_assignment(score[np.ix_(rows, columns)], maximize=True)
     rows, columns = rows[picked[0]], columns[picked[1]]

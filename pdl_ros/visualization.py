@@ -13,7 +13,6 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
@@ -272,8 +271,13 @@ def _shades(color: np.ndarray, colors: np.ndarray) -> np.ndarray:
 
 def _doubt(shades: np.ndarray, color: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return how far (N, 3) shades are from their own colour, by the nearest other's distance."""
-    own = cdist(shades, np.atleast_2d(color))[:, 0]
-    return own / np.maximum(cdist(shades, others).min(1), 1e-6)
+    own = _distances(shades, np.atleast_2d(color))[:, 0]
+    return own / np.maximum(_distances(shades, others).min(1), 1e-6)
+
+
+def _distances(colors: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the (N, M) distances of (N, 3) colours from (M, 3) others."""
+    return np.linalg.norm(colors[:, None].astype(np.float64) - others, axis=2)
 
 
 def _to_lab(colors: np.ndarray) -> np.ndarray:

@@ -86,6 +86,7 @@ def _start(height: int, width: int, weights: str) -> dict[str, float]:
 
 
 def _compile() -> None:
-    done = subprocess.run([sys.executable, '-m', 'pdl_ros.cli', 'compile'], check=False)
+    command = [sys.executable, '-m', 'pdl_ros.cli', 'compile', '--kernels-only']
+    done = subprocess.run(command, check=False)
     if done.returncode:
         raise PdlError('The CPU kernels could not be compiled; the reason is above.')

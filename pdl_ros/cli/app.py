@@ -13,6 +13,7 @@ from pdl_ros import __version__
 from pdl_ros.cli.bag import bag
 from pdl_ros.cli.bench import bench
 from pdl_ros.cli.checkpoint import checkpoint
+from pdl_ros.cli.compile import compile_all
 from pdl_ros.cli.data import data
 from pdl_ros.cli.demo import demo
 from pdl_ros.cli.doctor import doctor
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 for command in (demo, infer, label, train, evaluate, doctor):
     app.command()(command)
+app.command('compile')(compile_all)
 app.add_typer(bag, name='bag')
 app.add_typer(data, name='data')
 app.add_typer(checkpoint, name='checkpoint')
@@ -68,17 +70,6 @@ def variants() -> None:
     from pdl_ros.cli.catalogue import print_variants
 
     print_variants()
-
-
-@app.command('compile')
-def compile_kernels() -> None:
-    """Compile the CPU kernels now, as when a container or a robot is set up; else the first start
-    does.
-    """
-    from pdl_ros.runtime import precompile
-
-    if not precompile.wait():
-        raise PdlError('The CPU kernels could not be compiled and kept; the reason is above.')
 
 
 @app.callback(invoke_without_command=True)

@@ -16,7 +16,7 @@ from pdl_ros.engines.devices import check_device_name
 from pdl_ros.errors import PdlError, require
 from pdl_ros.runtime import precompile
 from pdl_ros.runtime.files import require_writable_file, require_writable_folder
-from pdl_ros.runtime.progress import told_if_slow
+from pdl_ros.runtime.imports import slow_import
 
 if TYPE_CHECKING:
     from pdl_ros.datasets import PanopticDataset
@@ -113,7 +113,7 @@ def augmentation(scales: str, flip: bool) -> InferenceAugmentation | None:
 
 def import_torch() -> None:
     """Import PyTorch, and say so where that takes long; after all checks that need none."""
-    with told_if_slow('Importing PyTorch'):
+    with slow_import('PyTorch'):
         import torch  # noqa: F401
 
 

@@ -59,7 +59,7 @@ class OnnxEngine:
             model = fp32_model(network, variant)
         try:
             if openvino:
-                self._run = run_openvino(model, self.precision)
+                self._run = run_openvino(model, self.precision, f'{variant.name}-{self.precision}')
             elif device.type == 'cpu':
                 self._run = run_onnxruntime(model)
             else:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +15,17 @@ import torch
 from torch import Tensor
 
 from pdl_ros.engines.onnx_export import OUTPUTS
-from pdl_ros.errors import require, require_package
+from pdl_ros.errors import in_words, require, require_package
 from pdl_ros.network.panoptic_deeplab import STRIDE
+from pdl_ros.runtime import cache
+from pdl_ros.runtime.cpu_features import instruction_set, processor
 
 Run = Callable[[Tensor], Sequence[Tensor]]
 """Contiguous normalised images -> the heads, in the order of `OUTPUTS`."""
 
 # What OpenVINO computes with where the file does not say int8.
 _OPENVINO_TYPES = {'fp32': 'f32', 'bf16': 'bf16', 'int8': 'f32'}
+_LOG = logging.getLogger('pdl_ros.engines')
 
 
 def cpu_session(model: bytes | Path, optimised: bool = True) -> Any:
@@ -91,7 +97,8 @@ def run_onnxruntime_cuda(model: bytes, device: torch.device, num_classes: int) -
     return run
 
 
-def run_openvino(model: bytes, precision: str) -> Run:
+def run_openvino(model: bytes, precision: str, name: str) -> Run:
+    """Run in OpenVINO. What it compiles is kept in the cache, one for a `name`."""
     settings = {
         'PERFORMANCE_HINT': 'LATENCY',
         'INFERENCE_PRECISION_HINT': _OPENVINO_TYPES[precision],
@@ -99,10 +106,7 @@ def run_openvino(model: bytes, precision: str) -> Run:
         # Two engines that pin their threads to the same cores would wait for each other.
         'ENABLE_CPU_PINNING': False,
     }
-    core = openvino_core()
-    # An empty second argument: the weights are in the model.
-    compiled = core.compile_model(core.read_model(model, b''), 'CPU', settings)
-    request = compiled.create_infer_request()
+    request = _compiled(model, settings, name).create_infer_request()
 
     def run(images: Tensor) -> list[Tensor]:
         # Shared: OpenVINO reads PyTorch's memory, and its own holds the heads until the next call.
@@ -110,6 +114,35 @@ def run_openvino(model: bytes, precision: str) -> Run:
         return [torch.from_numpy(heads[name]) for name in OUTPUTS]
 
     return run
+
+
+def _compiled(model: bytes, settings: Mapping[str, Any], name: str) -> Any:
+    """Return OpenVINO's CompiledModel: as an earlier start kept it, in a seventh of the time, or
+    compiled now.
+    """
+    import openvino
+
+    core = openvino_core()
+    machine = {
+        'openvino': openvino.get_version(),
+        'processor': processor(),
+        'instructions': instruction_set('openvino'),
+        'settings': repr(sorted(settings.items())),
+    }
+    key = hashlib.sha256(repr(sorted(machine.items())).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(model).hexdigest()
+    facts = {'what': f'{name}-openvino-{key}', 'model': digest, **machine}
+    if (kept := cache.load(facts)) is not None:
+        try:
+            return core.import_model(kept, 'CPU', settings)
+        except RuntimeError as error:
+            _LOG.warning('OpenVINO compiles %s anew: %s', name, in_words(error))
+    # An empty second argument: the weights are in the model.
+    compiled = core.compile_model(core.read_model(model, b''), 'CPU', settings)
+    with suppress(RuntimeError):  # of a version that cannot export: it compiles at each start
+        exported = compiled.export_model()
+        cache.replace(facts, exported if isinstance(exported, bytes) else exported.getvalue())
+    return compiled
 
 
 @functools.cache

@@ -20,9 +20,9 @@ from pdl_ros.node.rclpy_compat import rcl_says_nothing, sentence_of
 from pdl_ros.node.ros_log import with_possible_log
 from pdl_ros.node.shared_memory import configure_shared_memory
 from pdl_ros.runtime import precompile
+from pdl_ros.runtime.imports import slow_import
 from pdl_ros.runtime.memory import share_one_heap
 from pdl_ros.runtime.openmp import limit_openmp_spin
-from pdl_ros.runtime.progress import told_if_slow
 
 _STOP_TIMEOUT = 0.5  # seconds for the frames under way, after Ctrl-C
 
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
         _exit(2)
     say = get_logger('panoptic_node').info
     precompile.start(say)
-    with told_if_slow('Importing PyTorch', say):
+    with slow_import('PyTorch', say):
         from pdl_ros.node.executor import NodeExecutor
         from pdl_ros.node.panoptic_node import PanopticNode
 

@@ -14,13 +14,14 @@ pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
 from pdl_ros import errors
-from pdl_ros.engines import EngineSettings, onnx_engine
+from pdl_ros.engines import EngineSettings, onnx_engine, onnx_sessions
 from pdl_ros.engines.onnx_engine import OnnxEngine
 from pdl_ros.engines.torch_engine import TorchEngine
 from pdl_ros.errors import PdlError
 from pdl_ros.network import checkpoints
 from pdl_ros.network.variants import get_variant
 from pdl_ros.pipeline import Segmenter
+from pdl_ros.runtime import cache
 
 from .test_network import network_of
 
@@ -68,6 +69,65 @@ def test_the_shipped_network_gives_the_label_maps_of_pytorch(runtime):
     found = segmenter(frame)
     assert (expected.panoptic == found.panoptic).float().mean() > 0.999
     assert len(torch.as_tensor(expected.semantic).unique()) > 1
+
+
+@pytest.fixture
+def compiled(monkeypatch, tmp_path) -> list[str]:
+    """Begin with an empty cache; return what OpenVINO is asked to do from here on."""
+    monkeypatch.setenv('PDL_ROS_CACHE', str(tmp_path))
+    core, asked = onnx_sessions.openvino_core(), []
+
+    class Core:
+        def __getattr__(self, name: str):
+            asked.append(name)
+            return getattr(core, name)
+
+    monkeypatch.setattr(onnx_sessions, 'openvino_core', Core)
+    return asked
+
+
+def heads_of(images: torch.Tensor, network: torch.nn.Module, precision: str = 'fp32') -> list:
+    return [head.clone() for head in OnnxEngine(network, TINY, CPU, precision)(images)[:3]]
+
+
+@needs_openvino
+def test_a_later_start_of_openvino_compiles_nothing_and_gives_the_same_heads(compiled):
+    images, network = torch.randn(1, 3, 64, 96), network_of()
+    first = heads_of(images, network)
+    assert compiled == ['compile_model', 'read_model']
+    compiled.clear()
+    again = heads_of(images, network)
+    assert compiled == ['import_model']
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(first, again, strict=True))
+
+
+@needs_openvino
+def test_other_weights_are_compiled_and_take_the_place_of_the_first_in_the_cache(
+    compiled, tmp_path
+):
+    images, network = torch.randn(1, 3, 64, 96), network_of()
+    heads_of(images, network)
+    with torch.no_grad():
+        network.offset_head.predictor.weight.mul_(2)
+    compiled.clear()
+    heads_of(images, network)
+    assert compiled == ['compile_model', 'read_model']
+    assert len(list(tmp_path.glob('*-openvino-*'))) == 1
+
+
+@needs_openvino
+def test_what_openvino_cannot_read_back_is_compiled_anew_with_a_warning(
+    compiled, caplog, monkeypatch
+):
+    images, network = torch.randn(1, 3, 64, 96), network_of()
+    first, load = heads_of(images, network), cache.load
+    monkeypatch.setattr(
+        cache, 'load', lambda facts: b'rubbish' if 'openvino' in facts else load(facts)
+    )
+    again = heads_of(images, network)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(first, again, strict=True))
+    assert 'OpenVINO compiles scene_tiny-fp32 anew' in caplog.text
+    assert '\n' not in caplog.messages[-1]
 
 
 @needs_openvino
@@ -134,7 +194,7 @@ def watch(event, arguments):
         sys.exit(f'{event} {arguments}')
 sys.addaudithook(watch)
 import torch
-from pdl_ros.engines import EngineSettings, onnx_engine
+from pdl_ros.engines import EngineSettings, onnx_engine, onnx_sessions
 from pdl_ros.network import checkpoints
 for _ in range(2):
     engine = onnx_engine.OnnxEngine(*checkpoints.load('scene_tiny'), torch.device('cpu'))
@@ -154,6 +214,7 @@ import faulthandler, gc, os, signal, threading
 faulthandler.enable()
 from pdl_ros.engines import EngineSettings
 from pdl_ros.pipeline import Segmenter
+from pdl_ros.runtime import cache
 made = [Segmenter.load('scene_tiny', 'cpu', engine=EngineSettings('openvino', 'fp32'))]
 thread = threading.Thread(target=made.clear)
 thread.start()

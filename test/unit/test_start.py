@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import time
@@ -11,9 +13,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from pdl_ros.cli.app import app
+from pdl_ros.engines import EngineSettings, candidates
+from pdl_ros.engines.candidates import RUNTIMES
 from pdl_ros.network import checkpoints
-from pdl_ros.runtime import progress
+from pdl_ros.pipeline import Segmenter
+from pdl_ros.runtime import cache, precompile, progress
+from pdl_ros.runtime.imports import slow_import
 from pdl_ros.runtime.progress import told_if_slow
 
 SLOW_IMPORTS = ('torch', 'numba', 'cv2', 'onnx', 'onnxruntime', 'openvino', 'rclpy')
@@ -54,6 +62,8 @@ WRONG = [
     ('No folder', 'bench tracking --camvid nosuch'),
     ('No weights', 'bench node --weights nosuch'),
     ('No weights', 'bench start --weights nosuch'),
+    ('No weights', 'compile --weights nosuch'),
+    ('The engine is', 'compile --engine abacus'),
     ('No device', 'bench fusion --device tpu'),
     ('No weights', 'demo --weights nosuch'),
     ('negative', 'demo --rate -1'),
@@ -119,6 +129,43 @@ def test_a_long_step_is_told_once_and_a_short_one_not(
     with told_if_slow('Waiting for the clock'):
         time.sleep(0.2)
     assert [record.getMessage() for record in caplog.records] == ['Waiting for the clock ...']
+
+
+def test_large_imports_are_not_searched_for_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc, 'freeze', lambda: None)  # this process goes on
+    with slow_import('nothing'):
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ModuleNotFoundError), slow_import('nothing'):
+        import nosuch  # type: ignore[import-not-found]  # noqa: F401
+    assert gc.isenabled()
+
+
+def test_a_node_that_does_not_track_starts_without_scipys_optimisation() -> None:
+    code = (
+        'import pdl_ros.pipeline, pdl_ros.messages.frame_messages, pdl_ros.visualization, sys; '
+        "sys.exit(bool({'scipy.optimize', 'scipy.spatial'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, '-c', code]).returncode == 0
+
+
+def test_after_the_command_compile_a_node_times_no_engines(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    pytest.importorskip('openvino')
+    caplog.set_level(logging.INFO)
+    assert precompile.wait()
+    for kernel in cache.cache_folder().glob('kernel*'):  # these take longer than the test
+        shutil.copy2(kernel, tmp_path)
+    monkeypatch.setenv('PDL_ROS_CACHE', str(tmp_path))
+    monkeypatch.setattr(candidates, 'RUNTIMES', RUNTIMES)
+    assert CliRunner().invoke(app, ['compile', '--weights', 'scene_tiny']).exit_code == 0
+    assert 'Timing once' in caplog.text
+    caplog.clear()
+    settings = EngineSettings(frame_size=(480, 640))
+    Segmenter.load('scene_tiny', engine=settings).release()
+    assert 'known from an earlier start' in caplog.text
+    assert 'Timing once' not in caplog.text
 
 
 def test_loading_weights_draws_no_random_ones_first() -> None:

@@ -258,4 +258,3 @@ def test_a_rate_that_onednn_has_only_slow_code_for_is_never_run_as_it_is(
         packed = pack(fold(nn.Sequential(depthwise(8, rate, kernel)).eval()))
         (step,) = (m for m in packed.modules() if isinstance(m, PackedStep))
         assert step.dilation == (runs, runs)
-

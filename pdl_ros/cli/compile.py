@@ -1,0 +1,46 @@
+"""The command `pdl_ros compile`: what a first start would do, done beforehand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pdl_ros.cli.options import (
+    DEFAULT_VARIANT,
+    Device,
+    EngineName,
+    Precision,
+    Weights,
+    import_torch,
+)
+from pdl_ros.engines import EngineSettings
+from pdl_ros.errors import PdlError
+from pdl_ros.runtime import precompile
+
+
+def compile_all(
+    weights: Weights = DEFAULT_VARIANT,
+    device: Device = 'auto',
+    engine: EngineName = 'auto',
+    precision: Precision = 'auto',
+    height: Annotated[int, typer.Option(min=1, help='Height of the frames.')] = 480,
+    width: Annotated[int, typer.Option(min=1, help='Width of the frames.')] = 640,
+    kernels_only: Annotated[bool, typer.Option(help='Nothing that depends on weights.')] = False,
+) -> None:
+    """Get ready what the first start would: the CPU kernels, and the engine of a network, on the
+    machine that will run it.
+
+    Give the weights, the engine and the size that the node will have (its `warm_up_size`).
+    """
+    if not precompile.wait():
+        raise PdlError('The CPU kernels could not be compiled and kept; the reason is above.')
+    if kernels_only:
+        return
+    import_torch()
+    from pdl_ros.pipeline import Segmenter
+
+    settings = EngineSettings(engine, precision, frame_size=(height, width))
+    segmenter = Segmenter.load(weights, device, engine=settings)
+    segmenter.warm_up(height, width)
+    segmenter.release()
