@@ -56,13 +56,15 @@ class Rows(NamedTuple):
 class Line(NamedTuple):
     """Pixels of one row in a tile, (TILE_COLUMNS,) each; chances has such a row a thing class.
 
-    best: the largest logit. label: its class. thing: that among the thing classes, -1: stuff. y, x:
-    where the offset points. center: 0..K - 1, -1: none. total: the inverse sum of the softmax.
-    chances: its numerators. other: room for those of a class that is no thing.
+    best: the largest logit. label: its class, and label8 in bytes. thing: that among the thing
+    classes, -1: stuff. y, x: where the offset points. center: 0..K - 1, -1: none. total: the
+    inverse sum of the softmax. chances: its numerators. other: room for those of a class that is no
+    thing.
     """
 
     best: np.ndarray
     label: np.ndarray
+    label8: np.ndarray
     thing: np.ndarray
     y: np.ndarray
     x: np.ndarray
@@ -109,5 +111,6 @@ def worker_buffers(channels: int, taps: int, things: int, along: AxisView) -> tu
     )
     best, y, x, total, other = (np.empty(TILE_COLUMNS, np.float32) for _ in range(5))
     label, thing, center = (np.empty(TILE_COLUMNS, np.int32) for _ in range(3))
+    label8 = np.empty(TILE_COLUMNS, np.uint8)
     chances = np.zeros((things, TILE_COLUMNS), np.float32)
-    return rows, Line(best, label, thing, y, x, center, total, chances, other)
+    return rows, Line(best, label, label8, thing, y, x, center, total, chances, other)
