@@ -34,6 +34,7 @@ VERSION = '.'.join(map(str, sys.version_info[:2]))
 SUPPORTED = ('3.10', '3.11', '3.12')  # the pinned wheels exist for these
 UNFINISHED = 'unfinished'
 VISION_MSGS = ROOT.parent / 'shared' / 'reference' / 'vision_msgs'  # the wheels have none
+STARTED = ('street_efficientnet_lite0', 'camvid_efficientnet_lite0')  # by the node, by the demo
 VARIABLES = ('PATH', 'LD_LIBRARY_PATH', 'AMENT_PREFIX_PATH', 'VIRTUAL_ENV')
 
 # Placed in the virtual environment, so that its plain `python` finds the messages as well. At the
@@ -215,11 +216,12 @@ def set_up(environment: Environment) -> None:
     if VISION_MSGS.is_dir() and read(vision_msgs_stamp) != vision_msgs:
         build_vision_msgs(environment)
         vision_msgs_stamp.write_text(vision_msgs)
-    # Else the first start does it. Without a cache that can be written nothing is lost.
-    compile_kernels = 'from pdl_ros.runtime import precompile; precompile.wait()'
+    # Else the first start does it. Where nothing can be kept it fails, and nothing is lost.
+    prepare = 'from subprocess import run; import sys; run([sys.executable, *sys.argv[1:]])'
+    weights = [word for name in STARTED for word in ('--weights', name)]
     environment.step(
-        'compile the CPU kernels',
-        [environment.python, '-c', compile_kernels],
+        'compile the CPU kernels, choose the engines',
+        [environment.python, '-c', prepare, '-m', 'pdl_ros.cli', 'compile', *weights],
         'the CPU kernels could not be compiled',
     )
 

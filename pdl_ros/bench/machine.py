@@ -124,5 +124,8 @@ def in_own_process(module: str, *arguments: object, log: bool = False) -> Any:
         if log:
             sys.stderr.write(done.stderr)
         reason = (done.stderr.strip().splitlines() or ['it was killed, perhaps for its memory'])[-1]
+        ours = f'{PdlError.__module__}.{PdlError.__qualname__}: '
+        if reason.startswith(ours):
+            raise PdlError(reason.removeprefix(ours))
         raise PdlError(f'The case {" ".join(words)} did not end well: {reason}')
     return json.loads(done.stdout)

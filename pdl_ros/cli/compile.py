@@ -11,7 +11,7 @@ from pdl_ros.cli.options import (
     Device,
     EngineName,
     Precision,
-    Weights,
+    check_weights,
     import_torch,
 )
 from pdl_ros.engines import EngineSettings
@@ -20,7 +20,9 @@ from pdl_ros.runtime import precompile
 
 
 def compile_all(
-    weights: Weights = DEFAULT_VARIANT,
+    weights: Annotated[
+        list[str] | None, typer.Option(help='Shipped variants or checkpoint files; repeatable.')
+    ] = None,
     device: Device = 'auto',
     engine: EngineName = 'auto',
     precision: Precision = 'auto',
@@ -28,11 +30,12 @@ def compile_all(
     width: Annotated[int, typer.Option(min=1, help='Width of the frames.')] = 640,
     kernels_only: Annotated[bool, typer.Option(help='Nothing that depends on weights.')] = False,
 ) -> None:
-    """Get ready what the first start would: the CPU kernels, and the engine of a network, on the
-    machine that will run it.
+    """Get ready what the first start would: the CPU kernels, and the engines of networks, on the
+    machine that will run them.
 
     Give the weights, the engine and the size that the node will have (its `warm_up_size`).
     """
+    names = [check_weights(name) for name in weights or [DEFAULT_VARIANT]]
     if not precompile.wait():
         raise PdlError('The CPU kernels could not be compiled and kept; the reason is above.')
     if kernels_only:
@@ -41,6 +44,7 @@ def compile_all(
     from pdl_ros.pipeline import Segmenter
 
     settings = EngineSettings(engine, precision, frame_size=(height, width))
-    segmenter = Segmenter.load(weights, device, engine=settings)
-    segmenter.warm_up(height, width)
-    segmenter.release()
+    for name in names:
+        segmenter = Segmenter.load(name, device, engine=settings)
+        segmenter.warm_up(height, width)
+        segmenter.release()

@@ -21,7 +21,7 @@ from pdl_ros.engines.engine import Engine
 from pdl_ros.engines.tensorrt_plans import model_facts
 from pdl_ros.engines.torch_engine import TorchEngine
 from pdl_ros.engines.trial import Trial, fastest
-from pdl_ros.errors import in_words
+from pdl_ros.errors import PdlError, in_words
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import PanopticDeepLab
 from pdl_ros.network.variants import Variant
@@ -91,6 +91,7 @@ def open_fastest(
             return engine
         except Exception as error:  # runtimes raise what they like
             _LOG.warning('What was chosen at an earlier start fails: %s', in_words(error))
+            earlier = None
     began = time.perf_counter()
     _LOG.info(
         'Timing once, for at most %.0f s, how %s runs fastest here: %s.',
@@ -99,9 +100,18 @@ def open_fastest(
     timed_size = _timed_size(network, variant, size, batch)
     images = _picture(variant, timed_size, batch)
     expected = _expected(network, images)
-    chosen, engine, trial = fastest(
-        ways, make, images, expected, BUDGET - (time.perf_counter() - began)
-    )
+
+    def run(ways: Sequence[Way]) -> tuple[Way, Engine, Trial[Way]]:
+        return fastest(ways, make, images, expected, BUDGET - (time.perf_counter() - began))
+
+    try:
+        chosen, engine, trial = run(ways)
+    except PdlError as error:
+        if earlier is None:
+            raise
+        _LOG.warning('What was chosen at an earlier start fails: %s', error)
+        earlier = None
+        chosen, engine, trial = run(candidates.ways)
     give_freed_memory_back()
     choice = _choice(chosen, trial, candidates, earlier, timed_size, batch)
     cache.store(facts, json.dumps(asdict(choice)).encode())

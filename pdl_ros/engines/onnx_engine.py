@@ -50,6 +50,12 @@ class OnnxEngine:
             choices += ('int8',)
         self.precision = choices[0] if precision == 'auto' else precision
         require(
+            self.precision != 'int8' or 'int8' in choices or device.type != 'cpu',
+            f'These weights of {variant.name} have no network in int8 beside them; use precision '
+            f'{" or ".join(choices)}, or make it: pdl_ros export openvino WEIGHTS --precision int8 '
+            '--calibrate FRAMES.',
+        )
+        require(
             self.precision in choices,
             f'Engine {self.name} has no precision {precision!r} on this {device.type}; '
             f'use {" or ".join(choices)}, or another engine.',

@@ -15,7 +15,7 @@ import torch
 from pdl_ros.bench import bags, engines, flicker, fusion, machine, variants
 from pdl_ros.bench.chart import draw_chart
 from pdl_ros.bench.fusion import measure, print_results
-from pdl_ros.bench.machine import describe, machine_facts
+from pdl_ros.bench.machine import describe, in_own_process, machine_facts
 from pdl_ros.bench.published import fuse_as_published
 from pdl_ros.bench.streets import street_heads
 from pdl_ros.datasets import Sample
@@ -164,6 +164,11 @@ def test_what_a_machine_lacks_is_a_row_that_says_why_and_the_others_are_timed(mo
     # What is asked for by name is tried.
     (case,) = engines.bench_engines(['scene_tiny'], 64, 96, 1, ['openvino bf16'])['cases']
     assert case['total_ms'] == [10.0, 10.0]
+
+
+def test_a_case_that_cannot_be_run_says_why_in_our_own_sentence():
+    with pytest.raises(PdlError, match=r"^The engine is 'abacus'"):
+        in_own_process('pdl_ros.bench.engines', 'scene_tiny', 'abacus', 64, 96, 1, 'cpu')
 
 
 def test_every_engine_that_is_benchmarked_by_itself_opens_on_this_machine():

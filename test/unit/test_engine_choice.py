@@ -399,6 +399,16 @@ def test_a_busy_machine_times_the_rest_at_the_next_start(start):
     assert start({**SECONDS, ORT: 0.001})[0] == [ORT]
 
 
+def test_where_what_was_chosen_and_all_that_was_left_out_fail_the_others_are_tried(start):
+    assert start(building=8.0)[0] == [TORCH, VINO]  # VINO is chosen, ORT left for the next start
+    gone = RuntimeError('its library was removed')
+    made, said = start({**SECONDS, VINO: gone, ORT: gone})
+    assert made == [VINO, ORT, TORCH, VINO, ORT]
+    assert 'What was chosen at an earlier start fails: No engine runs' in said[1]
+    assert 'runs on torch fp32' in said[-1]
+    assert start()[0] == [TORCH]
+
+
 def test_what_was_chosen_but_now_fails_is_replaced_with_a_word(start):
     start()
     made, said = start({**SECONDS, VINO: RuntimeError('its library was removed')})

@@ -145,7 +145,13 @@ def test_bf16_is_run_where_it_is_asked_for_and_stays_near():
 
 @needs_openvino
 def test_a_precision_it_has_not_is_one_sentence_before_any_work():
-    with pytest.raises(PdlError, match=r"openvino has no precision 'int8' on this cpu; use fp32"):
+    with pytest.raises(PdlError, match=r"openvino has no precision 'fp16' on this cpu; use fp32"):
+        OnnxEngine(None, TINY, CPU, 'fp16')  # type: ignore[arg-type]
+
+
+@needs_openvino
+def test_int8_of_weights_that_have_no_file_says_so_and_how_to_make_it():
+    with pytest.raises(PdlError, match=r'scene_tiny have no network in int8 .* use precision fp32'):
         OnnxEngine(None, TINY, CPU, 'int8')  # type: ignore[arg-type]
 
 
