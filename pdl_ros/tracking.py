@@ -92,7 +92,6 @@ class Tracker:
         self._frame = 0
         self._stamp: int | None = None
         self._size: tuple[int, ...] = ()
-        _assign(np.zeros((0, 0)))  # loads SciPy now, and not at the first frame
 
     def reset(self) -> None:
         """End all tracks; the next frame may be of any time and size."""
@@ -296,11 +295,16 @@ def _distances(
     return np.where(alike, distance, np.inf)
 
 
+def warm_up_tracking() -> None:
+    """Load what trackers need, a third of a second, before the first frame does."""
+    _assign(np.zeros((0, 0)))
+
+
 def _assign(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows and columns of the pairs with the largest sum; pairs that score 0 are
     none.
     """
-    # Takes a third of a second to load, and a node that does not track starts without it.
+    # A node that does not track starts without it.
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = np.flatnonzero(score.any(1)), np.flatnonzero(score.any(0))

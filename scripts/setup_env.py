@@ -34,7 +34,7 @@ VERSION = '.'.join(map(str, sys.version_info[:2]))
 SUPPORTED = ('3.10', '3.11', '3.12')  # the pinned wheels exist for these
 UNFINISHED = 'unfinished'
 VISION_MSGS = ROOT.parent / 'shared' / 'reference' / 'vision_msgs'  # the wheels have none
-STARTED = ('street_efficientnet_lite0', 'camvid_efficientnet_lite0')  # by the node, by the demo
+DEMO = ('--weights', 'camvid_efficientnet_lite0', '--height', '272', '--width', '640')
 VARIABLES = ('PATH', 'LD_LIBRARY_PATH', 'AMENT_PREFIX_PATH', 'VIRTUAL_ENV')
 
 # Placed in the virtual environment, so that its plain `python` finds the messages as well. At the
@@ -123,8 +123,10 @@ class Environment:
             raise SetupError(f'{self.venv.name} is broken; remove it and run this again.')
         return done.stdout.strip()
 
-    def step(self, title: str, command: list, trouble: str) -> None:
-        """Run one command, its output in the log; say what is done and how long it took."""
+    def step(self, title: str, command: list, trouble: str = '') -> None:
+        """Run one command, its output in the log; say what is done and how long it took. What fails
+        without a `trouble` to say is not needed.
+        """
         print(f'set-up: {title} ...', end='', file=sys.stderr, flush=True)
         start = time.monotonic()
         with self.log.open('a') as log:
@@ -134,7 +136,7 @@ class Environment:
             )  # fmt: skip
         result = 'failed' if done.returncode else f'{time.monotonic() - start:.1f} s'
         print(f' {result}', file=sys.stderr, flush=True)
-        if done.returncode:
+        if done.returncode and trouble:
             raise SetupError(f'{trouble} (details in {self.log.relative_to(ROOT)}).')
 
 
@@ -216,14 +218,10 @@ def set_up(environment: Environment) -> None:
     if VISION_MSGS.is_dir() and read(vision_msgs_stamp) != vision_msgs:
         build_vision_msgs(environment)
         vision_msgs_stamp.write_text(vision_msgs)
-    # Else the first start does it. Where nothing can be kept it fails, and nothing is lost.
-    prepare = 'from subprocess import run; import sys; run([sys.executable, *sys.argv[1:]])'
-    weights = [word for name in STARTED for word in ('--weights', name)]
-    environment.step(
-        'compile the CPU kernels, choose the engines',
-        [environment.python, '-c', prepare, '-m', 'pdl_ros.cli', 'compile', *weights],
-        'the CPU kernels could not be compiled',
-    )
+    # Else the first start does it: where this fails, as without a cache, nothing is lost.
+    prepare = [environment.python, '-m', 'pdl_ros.cli', 'compile']
+    environment.step("compile the CPU kernels, choose the node's engine", prepare)
+    environment.step("choose the demo's engine", [*prepare, *DEMO])
 
 
 def check_machine(environment: Environment) -> None:

@@ -27,8 +27,8 @@ _CAMERA_HZ = 10
 
 def bench_start(height: int, width: int, starts: int, weights: str) -> dict[str, Any]:
     """Start a node with shipped weights so many times with an empty cache, with the kernels
-    compiled as the set-up leaves them, and once more after that; each time a camera of that size is
-    there already.
+    compiled and no more, and once more after that; each time a camera of that size is there
+    already.
 
     'active_s' is when the camera found it, 'result_s' when its first result came, in seconds. The
     user's own cache is not touched.

@@ -28,12 +28,14 @@ def compile_all(
     precision: Precision = 'auto',
     height: Annotated[int, typer.Option(min=1, help='Height of the frames.')] = 480,
     width: Annotated[int, typer.Option(min=1, help='Width of the frames.')] = 640,
+    batch: Annotated[int, typer.Option(min=1, help='Cameras segmented together.')] = 1,
     kernels_only: Annotated[bool, typer.Option(help='Nothing that depends on weights.')] = False,
 ) -> None:
     """Get ready what the first start would: the CPU kernels, and the engines of networks, on the
     machine that will run them.
 
-    Give the weights, the engine and the size that the node will have (its `warm_up_size`).
+    Give what the node will have: its weights, engine, precision and `warm_up_size`, the number of
+    its cameras where they are batched, and its environment (OMP_NUM_THREADS, PDL_ROS_CACHE).
     """
     names = [check_weights(name) for name in weights or [DEFAULT_VARIANT]]
     if not precompile.wait():
@@ -43,7 +45,7 @@ def compile_all(
     import_torch()
     from pdl_ros.pipeline import Segmenter
 
-    settings = EngineSettings(engine, precision, frame_size=(height, width))
+    settings = EngineSettings(engine, precision, frame_size=(height, width), batch=batch)
     for name in names:
         segmenter = Segmenter.load(name, device, engine=settings)
         segmenter.warm_up(height, width)

@@ -71,6 +71,13 @@ def open_way(
     return OnnxEngine(network, variant, CPU, way.precision, way.engine, quantised)
 
 
+def keep_compiled(engine: Engine) -> Engine:
+    """Have what was compiled for an engine kept for later starts; return the engine."""
+    if isinstance(engine, OnnxEngine):
+        engine.keep_compiled()
+    return engine
+
+
 def _possible(engine: str, precision: str, has_int8: bool) -> list[Way]:
     """Return the ways that this CPU has, by their promise.
 

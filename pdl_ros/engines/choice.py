@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pdl_ros.engines.candidates import CPU, RUNTIMES, Candidates, Way, open_way
+from pdl_ros.engines.candidates import CPU, RUNTIMES, Candidates, Way, keep_compiled, open_way
 from pdl_ros.engines.engine import Engine
 from pdl_ros.engines.tensorrt_plans import model_facts
 from pdl_ros.engines.torch_engine import TorchEngine
@@ -84,7 +84,7 @@ def open_fastest(
         ways = tuple(named[name] for name in (earlier.chosen, *earlier.left_out))
     elif earlier is not None:
         try:
-            engine = make(named[earlier.chosen])
+            engine = keep_compiled(make(named[earlier.chosen]))
             _LOG.info(
                 '%s runs on %s; known from an earlier start.', variant.name, earlier.in_words()
             )
@@ -104,15 +104,21 @@ def open_fastest(
     def run(ways: Sequence[Way]) -> tuple[Way, Engine, Trial[Way]]:
         return fastest(ways, make, images, expected, BUDGET - (time.perf_counter() - began))
 
-    try:
-        chosen, engine, trial = run(ways)
-    except PdlError as error:
-        if earlier is None:
-            raise
-        _LOG.warning('What was chosen at an earlier start fails: %s', error)
-        earlier = None
+    if earlier is not None:  # with what it left out
+        try:
+            chosen, engine, trial = run(ways)
+            failure = trial.refused.get(named[earlier.chosen])
+            if failure:
+                engine.release()
+        except PdlError as error:
+            failure = str(error)
+        if failure:
+            _LOG.warning('What was chosen at an earlier start fails: %s', failure)
+            earlier = None
+    if earlier is None:
         chosen, engine, trial = run(candidates.ways)
     give_freed_memory_back()
+    keep_compiled(engine)
     choice = _choice(chosen, trial, candidates, earlier, timed_size, batch)
     cache.store(facts, json.dumps(asdict(choice)).encode())
     took = time.perf_counter() - began

@@ -70,7 +70,7 @@ class PackedStep(nn.Module):
     def is_wide_depthwise(self) -> bool:
         """Tell whether it is of the kind that oneDNN has only slow code for."""
         padding = (d * (k - 1) // 2 for d, k in zip(self.dilation, self.kernel, strict=True))
-        fast = _FAST_PADDING.get(instruction_set(), _FAST_PADDING_OF_OTHERS)
+        fast = _FAST_PADDING.get(instruction_set('onednn'), _FAST_PADDING_OF_OTHERS)
         return (
             self.groups == self.channels == len(self.weight)
             and self.stride == (1, 1)

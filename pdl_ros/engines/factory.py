@@ -9,7 +9,7 @@ import torch
 
 from pdl_ros.engines.agreement import read_agreement
 from pdl_ros.engines.background import BackgroundEngine
-from pdl_ros.engines.candidates import find_candidates, open_way
+from pdl_ros.engines.candidates import find_candidates, keep_compiled, open_way
 from pdl_ros.engines.choice import open_fastest
 from pdl_ros.engines.engine import Engine, EngineSettings
 from pdl_ros.engines.onnx_engine import OnnxEngine
@@ -66,7 +66,7 @@ def _open_on_cpu(
         read_quantised(settings.checkpoint, weights),
     )
     if len(found.ways) == 1 or all(way.engine == 'torch' for way in found.ways):
-        return open_way(found.ways[0], network, variant, found.quantised)
+        return keep_compiled(open_way(found.ways[0], network, variant, found.quantised))
     size = size or (variant.short_edge, variant.long_edge)
     return open_fastest(network, variant, found, size, settings.batch)
 

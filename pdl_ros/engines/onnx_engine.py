@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from pdl_ros.engines.exported import fp32_model
-from pdl_ros.engines.onnx_sessions import run_onnxruntime, run_onnxruntime_cuda, run_openvino
+from pdl_ros.engines.onnx_sessions import (
+    Keep,
+    run_onnxruntime,
+    run_onnxruntime_cuda,
+    run_openvino,
+)
 from pdl_ros.errors import PdlError, in_words, require, require_package
 from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.panoptic_deeplab import STRIDE, PanopticDeepLab
@@ -45,13 +50,16 @@ class OnnxEngine:
                 f'Engine openvino runs on the CPU, and the device is {device}; use engine torch or '
                 'tensorrt, or device cpu.',
             )
+        self._keep: Keep | None = None
         choices: tuple[str, ...] = _openvino_precisions() if openvino else ('fp32',)
         if quantised is not None and device.type == 'cpu':
             choices += ('int8',)
         self.precision = choices[0] if precision == 'auto' else precision
+        if self.precision == 'int8':
+            require_package('onnx', 'export')
         require(
             self.precision != 'int8' or 'int8' in choices or device.type != 'cpu',
-            f'These weights of {variant.name} have no network in int8 beside them; use precision '
+            f'These weights of {variant.name} have no usable int8 file beside them; use precision '
             f'{" or ".join(choices)}, or make it: pdl_ros export openvino WEIGHTS --precision int8 '
             '--calibrate FRAMES.',
         )
@@ -65,7 +73,8 @@ class OnnxEngine:
             model = fp32_model(network, variant)
         try:
             if openvino:
-                self._run = run_openvino(model, self.precision, f'{variant.name}-{self.precision}')
+                name = f'{variant.name}-{self.precision}'
+                self._run, self._keep = run_openvino(model, self.precision, name)
             elif device.type == 'cpu':
                 self._run = run_onnxruntime(model)
             else:
@@ -85,9 +94,15 @@ class OnnxEngine:
         semantic, center_heatmap, offset = self._run(images.contiguous())
         return HeadOutputs(semantic, center_heatmap, offset, STRIDE)
 
+    def keep_compiled(self) -> None:
+        """Keep in the cache what OpenVINO compiled, for later starts."""
+        keep, self._keep = self._keep, None
+        if keep is not None:
+            keep()
+
     def release(self) -> None:
         """Drop the runtime's session."""
-        del self._run
+        del self._run, self._keep
 
 
 def installed_runtime(device: torch.device) -> str:

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,12 @@ from pdl_ros.runtime.cpu_features import instruction_set, processor
 
 Run = Callable[[Tensor], Sequence[Tensor]]
 """Contiguous normalised images -> the heads, in the order of `OUTPUTS`."""
+Keep = Callable[[], None]
+"""Keep in the cache what a runtime compiled, so that later starts need not."""
 
 # What OpenVINO computes with where the file does not say int8.
 _OPENVINO_TYPES = {'fp32': 'f32', 'bf16': 'bf16', 'int8': 'f32'}
+_MOST_KEPT = 4  # networks of a variant and precision: other weights, threads, versions
 _LOG = logging.getLogger('pdl_ros.engines')
 
 
@@ -97,8 +99,8 @@ def run_onnxruntime_cuda(model: bytes, device: torch.device, num_classes: int) -
     return run
 
 
-def run_openvino(model: bytes, precision: str, name: str) -> Run:
-    """Run in OpenVINO. What it compiles is kept in the cache, one for a `name`."""
+def run_openvino(model: bytes, precision: str, name: str) -> tuple[Run, Keep | None]:
+    """Run in OpenVINO; what is kept of it in the cache begins with `name`."""
     settings = {
         'PERFORMANCE_HINT': 'LATENCY',
         'INFERENCE_PRECISION_HINT': _OPENVINO_TYPES[precision],
@@ -106,43 +108,59 @@ def run_openvino(model: bytes, precision: str, name: str) -> Run:
         # Two engines that pin their threads to the same cores would wait for each other.
         'ENABLE_CPU_PINNING': False,
     }
-    request = _compiled(model, settings, name).create_infer_request()
+    compiled, keep = _compiled(model, settings, name)
+    request = compiled.create_infer_request()
 
     def run(images: Tensor) -> list[Tensor]:
         # Shared: OpenVINO reads PyTorch's memory, and its own holds the heads until the next call.
         heads = request.infer({'images': images.numpy()}, share_inputs=True, share_outputs=True)
         return [torch.from_numpy(heads[name]) for name in OUTPUTS]
 
-    return run
+    return run, keep
 
 
-def _compiled(model: bytes, settings: Mapping[str, Any], name: str) -> Any:
+def _compiled(model: bytes, settings: Mapping[str, Any], name: str) -> tuple[Any, Keep | None]:
     """Return OpenVINO's CompiledModel: as an earlier start kept it, in a seventh of the time, or
-    compiled now.
+    compiled now. And what keeps it; None: it is kept, or cannot be.
     """
     import openvino
 
     core = openvino_core()
-    machine = {
+    facts = {
+        'what': f'{name}-openvino',
+        'model': hashlib.sha256(model).hexdigest(),
         'openvino': openvino.get_version(),
         'processor': processor(),
         'instructions': instruction_set('openvino'),
         'settings': repr(sorted(settings.items())),
     }
-    key = hashlib.sha256(repr(sorted(machine.items())).encode()).hexdigest()[:16]
-    digest = hashlib.sha256(model).hexdigest()
-    facts = {'what': f'{name}-openvino-{key}', 'model': digest, **machine}
-    if (kept := cache.load(facts)) is not None:
+    kept = cache.load(facts)
+    if kept:
         try:
-            return core.import_model(kept, 'CPU', settings)
+            return core.import_model(kept, 'CPU', settings), None
         except RuntimeError as error:
             _LOG.warning('OpenVINO compiles %s anew: %s', name, in_words(error))
+            kept = None
     # An empty second argument: the weights are in the model.
     compiled = core.compile_model(core.read_model(model, b''), 'CPU', settings)
-    with suppress(RuntimeError):  # of a version that cannot export: it compiles at each start
+
+    def keep() -> None:
+        cache.replace(facts, _exported(core, compiled, settings), _MOST_KEPT)
+
+    return compiled, keep if kept is None else None
+
+
+def _exported(core: Any, compiled: Any, settings: Mapping[str, Any]) -> bytes:
+    """Return what `import_model` takes; nothing where this OpenVINO cannot read it back, as those
+    before 2025.2 cannot with int8. It compiles at each start then.
+    """
+    try:
         exported = compiled.export_model()
-        cache.replace(facts, exported if isinstance(exported, bytes) else exported.getvalue())
-    return compiled
+        content = exported if isinstance(exported, bytes) else bytes(exported.getvalue())
+        core.import_model(content, 'CPU', settings)
+    except RuntimeError:
+        return b''
+    return content
 
 
 @functools.cache

@@ -21,7 +21,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from pdl_ros.errors import PdlError, os_error_reason
-from pdl_ros.runtime.files import atomic_write
+from pdl_ros.runtime.files import PART, atomic_write
 
 Facts = Mapping[str, str]
 """Everything that content depends on: other facts, another file."""
@@ -97,14 +97,17 @@ def store(facts: Facts, content: bytes) -> Path | None:
     return path
 
 
-def replace(facts: Facts, content: bytes) -> Path | None:
-    """Keep content as `store` does, in place of all else that was kept as this `what`."""
+def replace(facts: Facts, content: bytes, keep: int = 1) -> Path | None:
+    """Keep content as `store` does, and of all that was kept as this `what` the last `keep`."""
     path = store(facts, content)
     if path is not None:
-        with suppress(OSError):
-            for other in path.parent.glob(f'{facts["what"]}-*'):
-                if other != path:
-                    other.unlink()
+        with suppress(OSError):  # another process removes them too
+            found = path.parent.glob(f'{facts["what"]}-*')
+            # Parts are what other processes are writing.
+            others = [p for p in found if p != path and p.suffix != PART]
+            others.sort(key=lambda p: p.stat().st_mtime, reverse=True)
+            for other in others[keep - 1 :]:
+                other.unlink()
     return path
 
 

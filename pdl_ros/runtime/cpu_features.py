@@ -33,6 +33,7 @@ _ATEN = {'DEFAULT': 'sse4', 'AVX2': 'avx2'}
 _LIMITS = {
     'torch': (('ONEDNN_MAX_CPU_ISA', _ONEDNN), ('ATEN_CPU_CAPABILITY', _ATEN)),
     'openvino': (('ONEDNN_MAX_CPU_ISA', _ONEDNN),),
+    'onednn': (('ONEDNN_MAX_CPU_ISA', _ONEDNN),),
 }
 
 
@@ -52,8 +53,8 @@ def instruction_set(runtime: str = 'torch') -> str:
     and others on x86, neon on ARM, elsewhere the machine's name.
 
     bf16 gives other numbers on other sets, and so does int8 whose sums may overflow. torch
-    and openvino, which rest on oneDNN, can be kept from instructions by ONEDNN_MAX_CPU_ISA, torch
-    by ATEN_CPU_CAPABILITY too, as when a smaller processor is tried out; onnxruntime cannot.
+    and openvino, which rest on onednn, can be kept from instructions by ONEDNN_MAX_CPU_ISA, torch's
+    own loops by ATEN_CPU_CAPABILITY, as when a smaller processor is tried out; onnxruntime cannot.
     """
     machine = platform.machine().lower() or 'unknown'
     if machine in ('aarch64', 'arm64'):

@@ -13,6 +13,9 @@ from typing import Any, BinaryIO
 
 from pdl_ros.errors import PdlError, os_error_reason
 
+PART = '.part'
+"""What the name of a file that is not written to its end ends in."""
+
 
 @contextlib.contextmanager
 def atomic_write(path: Path, private: bool = False) -> Iterator[BinaryIO]:
@@ -31,7 +34,7 @@ def atomic_write(path: Path, private: bool = False) -> Iterator[BinaryIO]:
             return
         if not target.parent.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f'{target.name}.{secrets.token_hex(4)}.part')
+        part = target.with_name(f'{target.name}.{secrets.token_hex(4)}{PART}')
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
         handle = os.open(part, flags, 0o600 if private else 0o666)  # less the umask
         try:

@@ -180,6 +180,17 @@ def test_processes_that_build_at_once_never_show_half_an_engine(caplog):
     assert not caplog.records
 
 
+def test_what_replaces_others_leaves_the_last_few_and_what_is_still_being_written(folder):
+    for number in range(5):
+        path = cache.replace({'what': 'model', 'of': str(number)}, b'', keep=3)
+        os.utime(path, (number, number))
+        path.with_name(f'{path.name}.0123abcd.part').touch()
+    left = {path.name for path in folder.iterdir()}
+    last = [cache.cache_file({'what': 'model', 'of': str(number)}).name for number in (2, 3, 4)]
+    assert {name for name in left if not name.endswith('.part')} == set(last)
+    assert sum(name.endswith('.part') for name in left) == 5
+
+
 def test_weights_are_told_apart_by_name_shape_type_and_every_value():
     def network(**changes) -> nn.Module:
         tensors = {'a': torch.ones(2, 3), 'b': torch.zeros(()), **changes}

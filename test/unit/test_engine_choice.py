@@ -409,6 +409,14 @@ def test_where_what_was_chosen_and_all_that_was_left_out_fail_the_others_are_tri
     assert start()[0] == [TORCH]
 
 
+def test_where_what_was_chosen_fails_what_was_faster_than_the_rest_is_not_forgotten(start):
+    start(building=8.0)
+    made, said = start({**SECONDS, VINO: RuntimeError('its library was removed')})
+    assert made == [VINO, ORT, TORCH, VINO, ORT]
+    assert 'fails: RuntimeError: its library was removed' in said[1]
+    assert 'runs on torch fp32' in said[-1]
+
+
 def test_what_was_chosen_but_now_fails_is_replaced_with_a_word(start):
     start()
     made, said = start({**SECONDS, VINO: RuntimeError('its library was removed')})

@@ -26,6 +26,7 @@ from pdl_ros.engines import EngineSettings, agreement, factory, tensorrt_plans
 from pdl_ros.engines.agreement import Agreement, keep_agreement, read_agreement
 from pdl_ros.engines.calibration import CPU, Calibration, Layer
 from pdl_ros.engines.factory import open_engine
+from pdl_ros.engines.onnx_engine import OnnxEngine
 from pdl_ros.engines.onnx_sessions import run_onnxruntime
 from pdl_ros.engines.quantised import note_facts, quantised_file, read_quantised
 from pdl_ros.engines.sensitivity import Sensitivity, measure_sensitivity, narrow
@@ -120,7 +121,7 @@ def test_an_engine_runs_the_int8_file_beside_the_checkpoint(tmp_path, engine):
     network, variant = tiny()
     checkpoint = tmp_path / 'ours.safetensors'
     device, settings = torch.device('cpu'), EngineSettings(engine, 'int8', checkpoint=checkpoint)
-    with pytest.raises(PdlError, match='have no network in int8 beside them'):
+    with pytest.raises(PdlError, match='have no usable int8 file beside them'):
         open_engine(network, variant, device, settings)
     model = note_facts(all_in_int8(), weights_digest(network), {})
     quantised_file(checkpoint).write_bytes(model)
@@ -129,6 +130,19 @@ def test_an_engine_runs_the_int8_file_beside_the_checkpoint(tmp_path, engine):
     equal = EqualPixels(network, variant, scenes(3, first=50))
     assert np.mean(equal(opened)) > 0.95  # with nothing kept in fp32
     opened.release()
+
+
+def test_openvinos_int8_network_out_of_the_cache_gives_the_same_heads(tmp_path, monkeypatch):
+    pytest.importorskip('openvino', reason='needs openvino')
+    monkeypatch.setenv('PDL_ROS_CACHE', str(tmp_path))
+    images, heads = torch.randn(1, 3, *SIZE), []
+    for _ in range(2):
+        engine = OnnxEngine(*tiny(), torch.device('cpu'), 'int8', 'openvino', all_in_int8())
+        engine.keep_compiled()
+        heads.append([head.clone() for head in engine(images)[:3]])
+    (kept,) = tmp_path.glob('scene_tiny-int8-openvino-*')
+    assert kept.stat().st_size > 10_000
+    assert all(map(torch.equal, *heads))
 
 
 # --- its numbers ----------------------------------------------------------------------------------

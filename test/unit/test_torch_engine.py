@@ -253,7 +253,7 @@ def test_a_wide_pooling_window_is_a_matrix_product_and_not_a_sliding_sum():
 def test_a_rate_that_onednn_has_only_slow_code_for_is_never_run_as_it_is(
     isa, kernel, widest, monkeypatch
 ):
-    monkeypatch.setattr(cpu_layers, 'instruction_set', lambda: isa)
+    monkeypatch.setattr(cpu_layers, 'instruction_set', lambda runtime: isa)
     for rate, runs in ((1, 1), (widest, widest), (widest + 1, 1), (18, 1)):
         packed = pack(fold(nn.Sequential(depthwise(8, rate, kernel)).eval()))
         (step,) = (m for m in packed.modules() if isinstance(m, PackedStep))

@@ -30,7 +30,7 @@ from pdl_ros.node.parameters import NodeSettings
 from pdl_ros.node.stamps import seconds_since
 from pdl_ros.node.statistics import FrameCounts
 from pdl_ros.pipeline import StageTimes
-from pdl_ros.tracking import Tracker, Tracks
+from pdl_ros.tracking import Tracker, Tracks, warm_up_tracking
 from pdl_ros.visualization import overlay
 
 _DEPTH = 2  # messages kept for a listener, reliable and volatile
@@ -74,6 +74,8 @@ class CameraPublishers:
             self._publishers['points'] = self._publisher(PointCloud2, f'{prefix}points')
         self._lens = ''
         self._tracker = Tracker()
+        if settings.tracking:
+            warm_up_tracking()
         self._camera_info = self._publisher(CameraInfo, f'{prefix}semantic/camera_info')
 
     def describe(self) -> list[str]:
