@@ -19,7 +19,7 @@ from pdl_ros.network.layers import SamePadConv2d, same_pad
 from pdl_ros.runtime.cpu_features import instruction_set
 
 # The padding, in pixels, up to which oneDNN has fast depthwise code: beyond it a convolution takes
-# 20 to 60 times as long (measured on each of these sets). Others are taken for AVX2's.
+# 20 to 60 times as long (tried with SSE4, AVX2 and AVX-512). Other sets are taken for AVX2.
 _FAST_PADDING = {'sse4': 3, 'avx': 3, 'avx512': 6, 'avx512_vnni': 6, 'avx512_bf16': 6, 'amx': 6}
 _FAST_PADDING_OF_OTHERS = 4
 
