@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -78,20 +78,42 @@ def open_fastest(
     """
     facts = _facts(network, variant, candidates, size, batch)
     make = partial(open_way, network=network, variant=variant, quantised=candidates.quantised)
-    named = {str(way): way for way in candidates.ways}
-    earlier, ways = _read(cache.load(facts)), candidates.ways
-    if earlier is not None and earlier.left_out:
-        ways = tuple(named[name] for name in (earlier.chosen, *earlier.left_out))
-    elif earlier is not None:
+    time_ways = partial(_time, network, variant, candidates, make, size, batch)
+    earlier = _read(cache.load(facts))
+    if earlier is not None:
         try:
-            engine = keep_compiled(make(named[earlier.chosen]))
-            _LOG.info(
-                '%s runs on %s; known from an earlier start.', variant.name, earlier.in_words()
-            )
-            return engine
+            if not earlier.left_out:
+                engine = keep_compiled(make(_way(candidates, earlier.chosen)))
+                _LOG.info(
+                    '%s runs on %s; known from an earlier start.', variant.name, earlier.in_words()
+                )
+                return engine
+            engine, choice = time_ways(earlier)
         except Exception as error:  # runtimes raise what they like
             _LOG.warning('What was chosen at an earlier start fails: %s', in_words(error))
             earlier = None
+    if earlier is None:
+        engine, choice = time_ways(None)
+    keep_compiled(engine)
+    cache.store(facts, json.dumps(asdict(choice)).encode())
+    return engine
+
+
+def _time(
+    network: PanopticDeepLab,
+    variant: Variant,
+    candidates: Candidates,
+    make: Callable[[Way], Engine],
+    size: tuple[int, int],
+    batch: int,
+    earlier: Choice | None,
+) -> tuple[Engine, Choice]:
+    """Time all ways, or what an earlier choice left out beside what it chose, and say so. Raises
+    PdlError where nothing runs, or not what was chosen.
+    """
+    ways = candidates.ways
+    if earlier is not None:
+        ways = tuple(_way(candidates, name) for name in (earlier.chosen, *earlier.left_out))
     began = time.perf_counter()
     _LOG.info(
         'Timing once, for at most %.0f s, how %s runs fastest here: %s.',
@@ -100,30 +122,21 @@ def open_fastest(
     timed_size = _timed_size(network, variant, size, batch)
     images = _picture(variant, timed_size, batch)
     expected = _expected(network, images)
-
-    def run(ways: Sequence[Way]) -> tuple[Way, Engine, Trial[Way]]:
-        return fastest(ways, make, images, expected, BUDGET - (time.perf_counter() - began))
-
-    if earlier is not None:  # with what it left out
-        try:
-            chosen, engine, trial = run(ways)
-            failure = trial.refused.get(named[earlier.chosen])
-            if failure:
-                engine.release()
-        except PdlError as error:
-            failure = str(error)
-        if failure:
-            _LOG.warning('What was chosen at an earlier start fails: %s', failure)
-            earlier = None
-    if earlier is None:
-        chosen, engine, trial = run(candidates.ways)
+    chosen, engine, trial = fastest(
+        ways, make, images, expected, BUDGET - (time.perf_counter() - began)
+    )
     give_freed_memory_back()
-    keep_compiled(engine)
+    if earlier is not None and (failure := trial.refused.get(ways[0])):
+        engine.release()
+        raise PdlError(failure)
     choice = _choice(chosen, trial, candidates, earlier, timed_size, batch)
-    cache.store(facts, json.dumps(asdict(choice)).encode())
     took = time.perf_counter() - began
     _LOG.info('%s runs on %s; found in %.1f s.', variant.name, choice.in_words(), took)
-    return engine
+    return engine, choice
+
+
+def _way(candidates: Candidates, name: str) -> Way:
+    return next(way for way in candidates.ways if str(way) == name)
 
 
 def _choice(

@@ -205,7 +205,6 @@ def test_a_finished_set_up_does_nothing_again_and_has_the_programs_on_path():
     assert all(path.is_relative_to(ROOT) for path in programs)
 
 
-@pytest.mark.usefixtures('made_here')
 def test_the_set_up_chooses_the_demos_engine_for_the_frames_that_the_demo_has():
     words = runpy.run_path(str(ROOT / 'scripts' / 'setup_env.py'))['DEMO']
     said = dict(zip(words[::2], words[1::2], strict=True))
@@ -213,6 +212,7 @@ def test_the_set_up_chooses_the_demos_engine_for_the_frames_that_the_demo_has():
     assert said == {'--weights': _FITTING['clip'], '--height': str(high), '--width': str(wide)}
 
 
+@pytest.mark.usefixtures('made_here')
 def test_a_shell_says_what_can_be_started_and_keeps_our_python_before_the_users(tmp_path):
     (tmp_path / '.bashrc').write_text('export PATH=/usr/bin:/bin:$PATH; alias mine=true\n')
     variables = {**os.environ, 'HOME': str(tmp_path), 'SHELL': shutil.which('bash')}
