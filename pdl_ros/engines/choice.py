@@ -16,7 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pdl_ros.engines.candidates import CPU, RUNTIMES, Candidates, Way, keep_compiled, open_way
+from pdl_ros.engines.candidates import (
+    CPU,
+    RUNTIMES,
+    Candidates,
+    Way,
+    hopeless,
+    keep_compiled,
+    open_way,
+)
 from pdl_ros.engines.engine import Engine
 from pdl_ros.engines.tensorrt_plans import model_facts
 from pdl_ros.engines.torch_engine import TorchEngine
@@ -123,7 +131,7 @@ def _time(
     images = _picture(variant, timed_size, batch)
     expected = _expected(network, images)
     chosen, engine, trial = fastest(
-        ways, make, images, expected, BUDGET - (time.perf_counter() - began)
+        ways, make, images, expected, BUDGET - (time.perf_counter() - began), hopeless
     )
     give_freed_memory_back()
     if earlier is not None and (failure := trial.refused.get(ways[0])):

@@ -18,6 +18,7 @@ from pdl_ros.network.variants import Variant
 from pdl_ros.preprocessing import network_size
 from pdl_ros.training.augmentation import augment
 from pdl_ros.training.paste import paste_things
+from pdl_ros.training.railing import draw_railing, railing_class
 from pdl_ros.training.settings import TrainSettings
 from pdl_ros.training.targets import make_targets
 
@@ -46,6 +47,10 @@ class Crops(Dataset[Batch]):
         self.share = settings.batch_size // world
         self.count = (end - start) * self.share
         self._things = are_things(dataset.label_set, groups_of(dataset))
+        augmentation = settings.augmentation
+        self._railing = (
+            railing_class(augmentation, dataset.label_set) if augmentation.railing else None
+        )
 
     def __len__(self) -> int:
         return self.count
@@ -55,11 +60,13 @@ class Crops(Dataset[Batch]):
         index = (self.start + step) * self.settings.batch_size + self.rank * self.share + position
         rng = np.random.default_rng((self.settings.seed, 1, index))
         sample = self._crop(index, rng)
+        augmentation = self.settings.augmentation
         # Drawn only where a recipe asks for it: the crops of others stay what they were.
-        paste = self.settings.augmentation.paste
-        if paste and rng.random() < paste:
+        if augmentation.paste and rng.random() < augmentation.paste:
             donor = self._crop(int(rng.integers(1 << 40)), rng)
             sample = paste_things(sample, donor, self._things, rng)
+        if self._railing is not None and rng.random() < augmentation.railing:
+            sample = draw_railing(sample, self._railing, rng)
         targets = make_targets(
             sample.panoptic,
             sample.segments,

@@ -21,6 +21,8 @@ class AugmentationSettings:
 
     color: strength of random brightness, contrast and saturation, 0 (the paper's choice) to 1.
     paste: probability that things of another picture are put into a crop (`paste_things`).
+    railing: probability that a railing, of the class `railing_class`, is drawn in front of a crop
+    (`draw_railing`).
     """
 
     crop: tuple[int, int]
@@ -29,6 +31,8 @@ class AugmentationSettings:
     flip: bool = True
     color: float = 0.0
     paste: float = 0.0
+    railing: float = 0.0
+    railing_class: str = 'fence'
 
     def __post_init__(self) -> None:
         require(min(self.crop) >= 32, f'crop is {self.crop}; it must be at least 32x32.')
@@ -40,7 +44,7 @@ class AugmentationSettings:
             all(0 < scale < math.inf for scale in self.scale_choices),
             f'scale_choices is {self.scale_choices}; all must be positive.',
         )
-        for name in ('color', 'paste'):
+        for name in ('color', 'paste', 'railing'):
             value = getattr(self, name)
             require(0 <= value <= 1, f'{name} is {value}; it must be from 0 to 1.')
 

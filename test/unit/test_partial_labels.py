@@ -1,4 +1,6 @@
-"""What labels leave open is learnt as what they say, no more: loss, targets and pasted things."""
+"""What labels leave open is learnt as what they say, no more: loss, targets, and what is pasted or
+drawn in front.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,15 @@ from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
 from pdl_ros.training.losses import bootstrapped_cross_entropy, joined_cross_entropy
 from pdl_ros.training.paste import paste_things
-from pdl_ros.training.settings import TargetSettings
+from pdl_ros.training.railing import draw_railing, railing_class
+from pdl_ros.training.settings import AugmentationSettings, TargetSettings
 from pdl_ros.training.targets import make_targets
 from test.unit.drawn import SCENE, Drawn
 
 STREET = LabelSet.load('street')
 NAMES = [c.name for c in STREET.classes]
 CAR, LARGE, ROAD, PERSON = (NAMES.index(n) for n in ('car', 'large vehicle', 'road', 'person'))
+FENCE = NAMES.index('fence')
 GROUPS = ((ROAD, NAMES.index('sidewalk')), (CAR, LARGE), (ROAD, PERSON))
 SOME_STUFF, SOME_VEHICLE, MIXED = (STREET.num_classes + g for g in range(3))
 
@@ -127,6 +131,37 @@ def test_pasted_things_cover_what_was_there_and_change_nothing_else(seed):
         assert (pasted.image[box][5:15, 5:15] == 200).all()
     far = np.s_[:18, 22:]
     assert (pasted.image[far] == 10).all()
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_things_behind_a_railing_stay_one_and_nothing_else_changes(seed):
+    rng = np.random.default_rng(seed)
+    base = np.arange(64, dtype=np.int32)[None].repeat(48, 0) // 16  # four upright stripes
+    sample = _crop(120, base, Segment(0, ROAD), Segment(1, CAR), Segment(2, CAR))  # the last: void
+    drawn = draw_railing(sample, FENCE, rng)
+    assert drawn.segments[:3] == sample.segments and drawn.segments[3:] == (Segment(4, FENCE),)
+    railing = drawn.panoptic == 4
+    assert (drawn.panoptic[~railing] == base[~railing]).all()
+    assert 0 < railing.mean() < 0.9
+    assert (sample.panoptic == base).all() and (sample.image == 120).all()
+
+
+def test_a_railing_is_painted_where_its_label_says():
+    seen = 0
+    for seed in range(20):
+        sample = _crop(255, np.zeros((96, 128), np.int32), Segment(0, ROAD))
+        drawn = draw_railing(sample, FENCE, np.random.default_rng(seed))
+        railing = drawn.panoptic == 1
+        dark = drawn.image.mean(-1) < 200
+        seen += dark[railing].mean() > 0.7 and dark[~railing].mean() < 0.1
+    assert seen >= 12  # others are light, or thin
+
+
+def test_a_label_set_without_a_class_for_railings_is_told_so():
+    augmentation = AugmentationSettings((32, 32), railing=0.5, railing_class='rail')
+    with pytest.raises(PdlError, match="railing_class is 'rail'; the classes are"):
+        railing_class(augmentation, STREET)
+    assert railing_class(AugmentationSettings((32, 32), railing=0.5), STREET) == FENCE
 
 
 def test_crowds_specks_and_stuff_are_not_pasted():

@@ -60,6 +60,9 @@ def test_own_classes_are_trained_with_the_recipe_of_the_street_weights():
     assert 'traffic sign' in recipe_for(street).targets.rare_classes
     assert recipe_for(own).targets.rare_classes == ('pole',)
     assert recipe_for(own, None, ['targets.rare_classes=[car]']).targets.rare_classes == ('car',)
+    bare = replace(street, label_set=LabelSet.load('scene'))
+    assert recipe_for(street).augmentation.railing > 0 == recipe_for(bare).augmentation.railing
+    assert recipe_for(bare, None, ['augmentation.railing=0.5']).augmentation.railing == 0.5
     for asked in ((None, ['targets.rare_classes=[poel]']), ('street_efficientnet_lite0', [])):
         with pytest.raises(
             PdlError, match=r"rare_classes names '(poel|traffic sign)'; the classes"

@@ -63,18 +63,27 @@ def recipe_for(
     """Return the settings to train a variant with: a recipe, with None its own, with changes.
 
     A variant's own recipe is also for other classes than its own: those of its `rare_classes` that
-    there are not are left out. Others are a mistake, PdlError.
+    there are not are left out, and its railings where there is no class for them. Others are a
+    mistake, PdlError.
     """
     settings = load_recipe(name_or_file or default_recipe(variant), changes)
     names = {c.name for c in variant.label_set.classes}
-    own = () if name_or_file else recipe(variant).targets.rare_classes
-    rare = tuple(n for n in settings.targets.rare_classes if n in names or n not in own)
+    own = None if name_or_file else recipe(variant)
+    may_go = own.targets.rare_classes if own else ()
+    rare = tuple(n for n in settings.targets.rare_classes if n in names or n not in may_go)
     for name in rare:
         require(
             name in names,
             f'rare_classes names {name!r}; the classes are {", ".join(sorted(names))}.',
         )
-    return replace(settings, targets=replace(settings.targets, rare_classes=rare))
+    augmentation = settings.augmentation
+    if own and augmentation == own.augmentation and augmentation.railing_class not in names:
+        augmentation = replace(augmentation, railing=0.0)
+    return replace(
+        settings,
+        augmentation=augmentation,
+        targets=replace(settings.targets, rare_classes=rare),
+    )
 
 
 def load_recipe(name_or_file: str | Path, changes: Sequence[str] = ()) -> TrainSettings:

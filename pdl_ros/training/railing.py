@@ -1,0 +1,97 @@
+"""Railings drawn in front of a picture, so that what stands behind one is still learnt as one
+thing: a street is often seen through a railing, and few labelled pictures are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from pdl_ros.datasets.record import Sample, Segment
+from pdl_ros.errors import require
+from pdl_ros.labels import LabelSet
+from pdl_ros.training.settings import AugmentationSettings
+
+_SHIFT = 4  # OpenCV's lines take whole numbers: sixteenths of a pixel
+Line = tuple[float, float, float, float, float]
+"""x and y of one end, of the other, and the width: all in heights of the picture."""
+
+
+def draw_railing(sample: Sample, class_id: int, rng: np.random.Generator) -> Sample:
+    """Return a crop with a railing in front of its lower part, a new segment of a class.
+
+    Things behind it keep their ids in all their parts.
+    """
+    height, width = sample.panoptic.shape
+    share = np.zeros((height, width), np.uint8)
+    for x0, y0, x1, y1, thickness in _lines(width / height, rng):
+        ends = [
+            (round(x * height * 2**_SHIFT), round(y * height * 2**_SHIFT))
+            for x, y in ((x0, y0), (x1, y1))
+        ]
+        cv2.line(share, *ends, 255, max(round(thickness * height), 1), cv2.LINE_AA, _SHIFT)
+    # Near things are out of focus in some pictures.
+    opacity = cv2.GaussianBlur(share, (0, 0), rng.uniform(0.4, 1.6)).astype(np.float32) / 255
+    image = sample.image + (_paint(height, width, rng) - sample.image) * opacity[..., None]
+    new = max(int(sample.panoptic.max()), *(s.id for s in sample.segments), 0) + 1
+    return sample._replace(
+        image=image.round().clip(0, 255).astype(np.uint8),
+        panoptic=np.where(opacity > 0.5, new, sample.panoptic).astype(sample.panoptic.dtype),
+        segments=(*sample.segments, Segment(new, class_id)),
+    )
+
+
+def railing_class(settings: AugmentationSettings, label_set: LabelSet) -> int:
+    """Return the train id of a railing. Raises PdlError where the label set lacks its class."""
+    names = [c.name for c in label_set.classes]
+    name = settings.railing_class
+    require(name in names, f'railing_class is {name!r}; the classes are {", ".join(names)}.')
+    return names.index(name)
+
+
+def _lines(wide: float, rng: np.random.Generator) -> Iterator[Line]:
+    """Yield the bars of a railing in a picture `wide` heights wide: rails, posts, and between the
+    posts crosses, upright bars, or nothing.
+    """
+    top = rng.uniform(0.15, 0.75)
+    bottom = top + rng.uniform(0.25, 0.9)
+    slope, lean = rng.uniform(-0.15, 0.15), rng.uniform(-0.05, 0.05)
+    thick = rng.uniform(0.01, 0.05)
+    thin = thick * rng.uniform(0.3, 0.9)
+    gap = rng.uniform(0.3, 1.2)
+
+    def bar(x0: float, share0: float, x1: float, share1: float, thickness: float) -> Line:
+        """Place a bar between two points given by x and the share of the way from top to bottom."""
+        ends = []
+        for x, share in ((x0, share0), (x1, share1)):
+            y = top + share * (bottom - top)
+            ends += [x + lean * share, y + slope * (x - wide / 2)]
+        return (*ends, thickness)  # type: ignore[return-value]
+
+    left, right = -0.2 * wide, 1.2 * wide
+    yield bar(left, 0, right, 0, thick)
+    for share in rng.choice([0.2, 0.5, 0.8, 1.0], rng.integers(0, 3), replace=False):
+        yield bar(left, share, right, share, thin)
+    kind = rng.choice(['crosses', 'bars', 'open'], p=[0.45, 0.35, 0.2])
+    posts = np.arange(left + rng.uniform(0, gap), right + gap, gap)
+    for x in posts:
+        yield bar(x, -0.03, x, 1.2, thick * rng.uniform(0.9, 1.4))
+        if kind == 'crosses':
+            yield bar(x, 0, x + gap, 1, thin)
+            yield bar(x, 1, x + gap, 0, thin)
+    if kind == 'bars':
+        for x in np.arange(left, right, gap / rng.integers(3, 8)):
+            yield bar(x, 0, x, 1, thin * 0.7)
+
+
+def _paint(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """Return what a railing is painted with, (height, width, 3) float32: mostly dark, shaded
+    smoothly, with grain.
+    """
+    level = rng.uniform(15, 110) if rng.random() < 0.7 else rng.uniform(110, 230)
+    color = level * rng.uniform(0.87, 1.13, 3)
+    shade = cv2.resize(rng.uniform(0.6, 1.4, (3, 4)).astype(np.float32), (width, height))
+    grain = rng.normal(0, 0.04, (height, width)).astype(np.float32)
+    return (color.astype(np.float32) * (shade + grain)[..., None]).astype(np.float32)
