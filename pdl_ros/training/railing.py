@@ -72,17 +72,16 @@ def _lines(wide: float, rng: np.random.Generator) -> Iterator[Line]:
 
     left, right = -0.2 * wide, 1.2 * wide
     yield bar(left, 0, right, 0, thick)
-    for share in rng.choice([0.2, 0.5, 0.8, 1.0], rng.integers(0, 3), replace=False):
+    for share in rng.choice([0.2, 0.5, 0.8, 1.0], rng.integers(0, 3), replace=False).tolist():
         yield bar(left, share, right, share, thin)
     kind = rng.choice(['crosses', 'bars', 'open'], p=[0.45, 0.35, 0.2])
-    posts = np.arange(left + rng.uniform(0, gap), right + gap, gap)
-    for x in posts:
+    for x in np.arange(left + rng.uniform(0, gap), right + gap, gap).tolist():
         yield bar(x, -0.03, x, 1.2, thick * rng.uniform(0.9, 1.4))
         if kind == 'crosses':
             yield bar(x, 0, x + gap, 1, thin)
             yield bar(x, 1, x + gap, 0, thin)
     if kind == 'bars':
-        for x in np.arange(left, right, gap / rng.integers(3, 8)):
+        for x in np.arange(left, right, gap / rng.integers(3, 8)).tolist():
             yield bar(x, 0, x, 1, thin * 0.7)
 
 
