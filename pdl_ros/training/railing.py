@@ -15,8 +15,8 @@ from pdl_ros.labels import LabelSet
 from pdl_ros.training.settings import AugmentationSettings
 
 _SHIFT = 4  # OpenCV's lines take whole numbers: sixteenths of a pixel
-Line = tuple[float, float, float, float, float]
-"""x and y of one end, of the other, and the width: all in heights of the picture."""
+Bar = tuple[tuple[float, float], tuple[float, float], float]
+"""(x, y) of both ends, and the width: all in heights of the picture."""
 
 
 def draw_railing(sample: Sample, class_id: int, rng: np.random.Generator) -> Sample:
@@ -26,12 +26,12 @@ def draw_railing(sample: Sample, class_id: int, rng: np.random.Generator) -> Sam
     """
     height, width = sample.panoptic.shape
     share = np.zeros((height, width), np.uint8)
-    for x0, y0, x1, y1, thickness in _lines(width / height, rng):
-        ends = [
-            (round(x * height * 2**_SHIFT), round(y * height * 2**_SHIFT))
-            for x, y in ((x0, y0), (x1, y1))
-        ]
-        cv2.line(share, *ends, 255, max(round(thickness * height), 1), cv2.LINE_AA, _SHIFT)
+    for start, end, thickness in _bars(width / height, rng):
+        (x0, y0), (x1, y1) = (
+            [round(value * height * 2**_SHIFT) for value in point] for point in (start, end)
+        )
+        pixels = max(round(thickness * height), 1)
+        cv2.line(share, (x0, y0), (x1, y1), 255, pixels, cv2.LINE_AA, _SHIFT)
     # Near things are out of focus in some pictures.
     opacity = cv2.GaussianBlur(share, (0, 0), rng.uniform(0.4, 1.6)).astype(np.float32) / 255
     image = sample.image + (_paint(height, width, rng) - sample.image) * opacity[..., None]
@@ -51,7 +51,7 @@ def railing_class(settings: AugmentationSettings, label_set: LabelSet) -> int:
     return names.index(name)
 
 
-def _lines(wide: float, rng: np.random.Generator) -> Iterator[Line]:
+def _bars(wide: float, rng: np.random.Generator) -> Iterator[Bar]:
     """Yield the bars of a railing in a picture `wide` heights wide: rails, posts, and between the
     posts crosses, upright bars, or nothing.
     """
@@ -62,13 +62,14 @@ def _lines(wide: float, rng: np.random.Generator) -> Iterator[Line]:
     thin = thick * rng.uniform(0.3, 0.9)
     gap = rng.uniform(0.3, 1.2)
 
-    def bar(x0: float, share0: float, x1: float, share1: float, thickness: float) -> Line:
+    def bar(x0: float, share0: float, x1: float, share1: float, thickness: float) -> Bar:
         """Place a bar between two points given by x and the share of the way from top to bottom."""
-        ends = []
-        for x, share in ((x0, share0), (x1, share1)):
-            y = top + share * (bottom - top)
-            ends += [x + lean * share, y + slope * (x - wide / 2)]
-        return (*ends, thickness)  # type: ignore[return-value]
+
+        def point(x: float, share: float) -> tuple[float, float]:
+            y = top + share * (bottom - top) + slope * (x - wide / 2)
+            return x + lean * share, y
+
+        return point(x0, share0), point(x1, share1), thickness
 
     left, right = -0.2 * wide, 1.2 * wide
     yield bar(left, 0, right, 0, thick)
