@@ -31,7 +31,7 @@ def draw_railing(sample: Sample, class_id: int, rng: np.random.Generator) -> Sam
             [round(value * height * 2**_SHIFT) for value in point] for point in (start, end)
         )
         pixels = max(round(thickness * height), 1)
-        cv2.line(share, (x0, y0), (x1, y1), 255, pixels, cv2.LINE_AA, _SHIFT)
+        cv2.line(share, (x0, y0), (x1, y1), (255,), pixels, cv2.LINE_AA, _SHIFT)
     # Near things are out of focus in some pictures.
     opacity = cv2.GaussianBlur(share, (0, 0), rng.uniform(0.4, 1.6)).astype(np.float32) / 255
     image = sample.image + (_paint(height, width, rng) - sample.image) * opacity[..., None]
