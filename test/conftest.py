@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _auto_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave engine auto the choice among PyTorch's precisions: to time all engines for each of the
-    tests' networks would take minutes. test_engine_choice.py takes this back.
+    tests' networks would take minutes. test_engine_choice.py and test_candidates.py take this back.
     """
     if candidates := sys.modules.get('pdl_ros.engines.candidates'):
         monkeypatch.setattr(candidates, 'RUNTIMES', ('torch',))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
-import json
 import logging
 import os
 import subprocess
@@ -13,32 +11,20 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pdl_ros.engines import EngineSettings, candidates, choice
-from pdl_ros.engines.agreement import (
-    Agreement,
-    agreement_file,
-    keep_agreement,
-    read_agreement,
-)
-from pdl_ros.engines.candidates import RUNTIMES, Candidates, Way, find_candidates
+from pdl_ros.engines.candidates import RUNTIMES, Candidates, Way
 from pdl_ros.engines.trial import fastest
-from pdl_ros.errors import PdlError
 from pdl_ros.network.checkpoints import skeleton
 from pdl_ros.network.cost import multiply_adds
-from pdl_ros.network.heads import HeadOutputs
 from pdl_ros.network.variants import get_variant
 from pdl_ros.pipeline import Segmenter
-from pdl_ros.runtime import cpu_features
 
 from .test_network import network_of
+from .timed_engines import HEADS, Bench
 
 TINY = get_variant('scene_tiny')
-IMAGES = torch.zeros(1, 3, 8, 8)
-HEADS = HeadOutputs(torch.ones(1, 5, 2, 2), torch.ones(1, 1, 2, 2), torch.ones(1, 2, 2, 2), 4)
-AMX = frozenset().union(*cpu_features.X86.values())
+INT8 = Way('openvino', 'int8')
 FRAME = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8).repeat(12, 0).repeat(12, 1)
 
 
@@ -47,266 +33,6 @@ def _all_engines(monkeypatch, tmp_path):
     """The engines that users have, and a cache of the test's own."""
     monkeypatch.setattr(candidates, 'RUNTIMES', RUNTIMES)
     monkeypatch.setenv('PDL_ROS_CACHE', str(tmp_path / 'cache'))
-
-
-@pytest.fixture
-def big_processor(monkeypatch):
-    """An x86 processor that has everything, limited by the environment alone."""
-    monkeypatch.setattr(cpu_features.platform, 'machine', lambda: 'x86_64')
-    monkeypatch.setattr(cpu_features, '_features', lambda: AMX)
-    for name in ('ONEDNN_MAX_CPU_ISA', 'ATEN_CPU_CAPABILITY'):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr('pdl_ros.engines.onnx_engine.find_spec', lambda name: name)
-
-
-class Bench:
-    """Engines that take a given time, on a clock that only they move."""
-
-    def __init__(self, seconds: dict, building: float = 0.0) -> None:
-        self.now, self.seconds, self.building = 0.0, seconds, building
-        self.made: list = []
-        self.alive: list = []
-        self.most_alive = 0
-        self.heads = dict.fromkeys(seconds, HEADS)
-        self.calls_before_failure: dict = {}
-
-    def make(self, key, **_) -> Fake:
-        self.now += self.building
-        self.made.append(key)
-        if isinstance(self.seconds[key], Exception):
-            raise self.seconds[key]
-        self.alive.append(key)
-        self.most_alive = max(self.most_alive, len(self.alive))
-        return Fake(self, key)
-
-    def fastest(self, budget: float = 15.0):
-        keys = list(self.seconds)
-        return fastest(keys, self.make, IMAGES, HEADS, budget, clock=lambda: self.now)
-
-
-class Fake:
-    name, precision, device = 'fake', 'fp32', torch.device('cpu')
-
-    def __init__(self, bench: Bench, key) -> None:
-        self.bench, self.key, self.calls = bench, key, 0
-
-    def __call__(self, images):
-        self.calls += 1
-        if self.calls > self.bench.calls_before_failure.get(self.key, self.calls):
-            raise RuntimeError('worn out')
-        self.bench.now += self.bench.seconds[self.key]
-        return self.bench.heads[self.key]
-
-    def release(self):
-        self.bench.alive.remove(self.key)
-
-
-# --- the trial --------------------------------------------------------------------------------
-
-
-@settings(deadline=None)
-@given(st.lists(st.floats(0.001, 0.2), min_size=1, max_size=6))
-def test_the_fastest_is_taken_in_whatever_order_and_the_others_give_their_memory_back(times):
-    bench = Bench(dict(enumerate(times)))
-    key, engine, trial = bench.fastest()
-    assert times[key] == pytest.approx(min(times))
-    assert bench.alive == [key] == [engine.key]
-    assert bench.most_alive <= 2
-    assert not trial.refused and not trial.left_out
-    for number, seconds in trial.seconds.items():
-        assert seconds == pytest.approx(times[number])
-
-
-@settings(deadline=None)
-@given(st.lists(st.floats(0.001, 5), min_size=1, max_size=6), st.floats(0.1, 5), st.floats(0.5, 20))
-def test_the_time_is_kept_but_for_the_engine_that_was_begun_and_who_had_none_is_named(
-    times, building, budget
-):
-    bench = Bench(dict(enumerate(times)), building)
-    key, _, trial = bench.fastest(budget)
-    tried = bench.made
-    assert tried + trial.left_out == list(bench.seconds)
-    assert len(tried) >= min(2, len(times))
-    assert times[key] == pytest.approx(min(times[number] for number in tried))
-    costliest = building + 3 * max(times) + 2 * 1.5  # built, run once, and a pair in turns
-    assert bench.now <= max(budget, 2 * costliest) + costliest
-
-
-NAN = HEADS._replace(center_heatmap=torch.full((1, 1, 2, 2), float('nan')))
-NOTHING = HEADS._replace(semantic=torch.zeros(1, 5, 2, 2))
-SMALL = HEADS._replace(semantic=torch.ones(1, 5, 1, 1))
-
-
-@pytest.mark.parametrize(
-    ('wrong', 'word'),
-    [
-        (PdlError('It needs a thing.'), 'It needs a thing'),
-        (RuntimeError('broken\nin C++'), 'RuntimeError: broken'),
-        (NAN, 'heads are inf % off'),
-        (NOTHING, 'heads are 100 % off'),
-        (SMALL, 'heads are inf % off'),
-    ],
-)
-def test_an_engine_that_fails_or_gives_other_heads_is_not_taken_however_fast(wrong, word):
-    fails = isinstance(wrong, Exception)
-    bench = Bench({'good': 0.1, 'wrong': wrong if fails else 0.001, 'slow': 0.2})
-    if not fails:
-        bench.heads['wrong'] = wrong
-    key, _, trial = bench.fastest()
-    assert (key, bench.alive) == ('good', ['good'])
-    assert list(trial.refused) == ['wrong'] and word in trial.refused['wrong']
-
-
-@pytest.mark.parametrize('calls', [1, 2, 5], ids='it ran {} times before'.format)
-@pytest.mark.parametrize('keys', itertools.permutations(['frail', 'good', 'slow']), ids='-'.join)
-def test_an_engine_that_fails_once_it_has_run_costs_the_robot_that_engine_alone(keys, calls):
-    times = {'frail': 0.095, 'good': 0.1, 'slow': 0.2}
-    bench = Bench({key: times[key] for key in keys})
-    bench.calls_before_failure['frail'] = calls
-    key, engine, trial = bench.fastest()
-    assert (key, engine.key, bench.alive) == ('good', 'good', ['good'])
-    assert bench.most_alive == 2
-    assert trial.refused == {'frail': 'RuntimeError: worn out'}
-    assert 'frail' not in trial.seconds
-
-
-def test_where_nothing_works_the_sentence_says_why_of_each():
-    with pytest.raises(PdlError, match=r'here: a: No a; b: ValueError: no b\.'):
-        Bench({'a': PdlError('No a.'), 'b': ValueError('no b')}).fastest()
-
-
-# --- what may be taken ------------------------------------------------------------------------
-
-GOOD, FEW_PIXELS, LOW_PQ = (1.0, 0.0), (0.9949, 0.0), (0.999, -0.31)
-INT8 = Way('openvino', 'int8')
-
-
-def ways(engine='auto', precision='auto', rows=(), quantised=b'int8') -> list[str]:
-    return [str(way) for way in find_candidates(engine, precision, rows, quantised).ways]
-
-
-def test_fp32_of_every_engine_and_bf16_of_torch_need_no_measurement(big_processor):
-    exact = ['torch fp32', 'openvino fp32', 'onnxruntime fp32']
-    assert ways() == ['torch bf16', *exact]
-    refused = find_candidates('auto', 'auto', (), b'int8').refused
-    assert refused[INT8] == 'not measured on amx'
-    assert len(refused) == 3
-
-
-@pytest.mark.parametrize('isa', ['AVX2', 'AVX512_CORE', 'AVX512_CORE_VNNI'])
-def test_on_a_robot_without_bf16_instructions_it_is_not_tried(big_processor, isa, monkeypatch):
-    monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', isa)
-    assert ways(quantised=None) == ['torch fp32', 'openvino fp32', 'onnxruntime fp32']
-
-
-@pytest.mark.parametrize(
-    ('measured', 'isa', 'taken'),
-    [
-        *((GOOD, 'amx', True), ((0.995, -0.3), 'amx', True), ((0.999, 4.0), 'amx', True)),
-        *((FEW_PIXELS, 'amx', False), (LOW_PQ, 'amx', False)),
-        *((GOOD, 'avx2', True), (FEW_PIXELS, 'avx2', False), (GOOD, 'neon', False)),
-    ],
-)
-def test_int8_is_taken_where_it_met_the_mark_on_a_processor_of_this_kind(
-    big_processor, measured, isa, taken
-):
-    assert ('openvino int8' in ways(rows=[Agreement(*INT8, isa, *measured)])) == taken
-
-
-def test_what_int8_gave_on_this_very_instruction_set_goes_before_all_others(big_processor):
-    here, there = Agreement(*INT8, 'amx', *GOOD), Agreement(*INT8, 'avx2', *FEW_PIXELS)
-    assert 'openvino int8' in ways(rows=[there, here])
-    here, there = Agreement(*INT8, 'amx', *FEW_PIXELS), Agreement(*INT8, 'avx2', *GOOD)
-    assert 'openvino int8' not in ways(rows=[there, here])
-
-
-def test_bf16_of_openvino_on_one_instruction_set_says_nothing_of_another(big_processor):
-    rows = [Agreement('openvino', 'bf16', 'avx512_bf16', *GOOD)]
-    assert 'openvino bf16' not in ways(rows=rows)
-
-
-def test_bf16_of_torch_is_not_taken_for_weights_that_it_was_seen_to_spoil(big_processor):
-    assert 'torch bf16' not in ways(rows=[Agreement('torch', 'bf16', 'amx', *FEW_PIXELS)])
-
-
-def test_what_the_user_names_is_left_to_the_other_choice_alone(big_processor):
-    rows = [Agreement(*INT8, 'amx', *GOOD)]
-    assert ways('openvino', rows=rows) == ['openvino int8', 'openvino fp32']
-    assert ways('onnx', rows=rows) == ['openvino int8', 'openvino fp32']
-    assert ways('auto', 'int8', rows) == ['openvino int8']
-    assert ways('auto', 'fp32') == ['torch fp32', 'openvino fp32', 'onnxruntime fp32']
-    # Nothing agrees, and the user insists.
-    assert ways('auto', 'int8') == ['openvino int8', 'onnxruntime int8']
-    assert ways('openvino', 'bf16') == ['openvino bf16']
-
-
-# --- what was measured, beside the weights ------------------------------------------------------
-
-ROWS = [
-    Agreement('torch', 'bf16', 'amx', 0.9972, -0.08, '3 images'),
-    Agreement(*INT8, 'avx2', 0.996, -0.1, '3 images'),
-]
-
-
-def test_what_was_measured_is_kept_and_measured_again_it_is_replaced(tmp_path, caplog):
-    checkpoint = tmp_path / 'street.safetensors'
-    assert read_agreement(checkpoint, 'w') == read_agreement(None, 'w') == ()
-    keep_agreement(checkpoint, 'w', ROWS)
-    assert set(read_agreement(checkpoint, 'w')) == set(ROWS)
-    better = Agreement(*INT8, 'avx2', 0.999, 0.0, '3 images')
-    keep_agreement(checkpoint, 'w', [better])
-    assert set(read_agreement(checkpoint, 'w')) == {ROWS[0], better}
-    assert not caplog.records
-
-
-def test_a_refusal_stays_when_another_engine_is_measured_on_other_frames(
-    big_processor, tmp_path, caplog
-):
-    checkpoint = tmp_path / 'street.safetensors'
-    row = {'engine': 'torch', 'precision': 'bf16', 'isa': 'amx'}
-    row |= {'equal_pixels': 0.98, 'pq_difference': -2.0}
-    older = {'weights': 'w', 'frames': '3 images', 'rows': [row]}  # frames once, for all rows
-    agreement_file(checkpoint).write_text(json.dumps(older))
-    other = Agreement('openvino', 'bf16', 'amx', 0.999, 0.0, '4 other images')
-    keep_agreement(checkpoint, 'w', [other])
-    rows = read_agreement(checkpoint, 'w')
-    assert {r.engine: r.frames for r in rows} == {'torch': '3 images', 'openvino': '4 other images'}
-    assert 'torch bf16' not in ways(rows=rows) and 'openvino bf16' in ways(rows=rows)
-    assert not caplog.records
-
-
-def test_what_was_measured_with_other_weights_is_not_believed(tmp_path, caplog):
-    checkpoint = tmp_path / 'street.safetensors'
-    path = keep_agreement(checkpoint, 'older weights', ROWS)
-    assert read_agreement(checkpoint, 'w') == ()
-    (record,) = caplog.records
-    assert record.getMessage().startswith(f'{path} is about other weights and is not used')
-
-
-def damaged(**changes) -> str:
-    row = {'engine': 'a', 'precision': 'int8', 'isa': 'b', 'equal_pixels': 1, 'pq_difference': 0}
-    return json.dumps({'weights': 'w', 'rows': [{**row, **changes}]})
-
-
-@pytest.mark.parametrize(
-    'text',
-    [
-        *('', '[]', '{}', 'null', '{"weights": "w", "rows": [3]}', '{"weights": "w", "rows": {}}'),
-        *('[' * 100_000, ' ' * (1 << 20) + '{}', damaged(more=1), damaged(engine=['a'])),
-        damaged(frames=3),
-        *(damaged(equal_pixels='1'), damaged(equal_pixels=1.01), damaged(equal_pixels=True)),
-        *(damaged(pq_difference=float('nan')), damaged(precision='int4'), damaged(isa='b' * 99)),
-        '\udcff{"weights": 1}',
-    ],
-    ids=map(str, itertools.count()),
-)
-def test_a_damaged_file_is_one_warning_and_as_none(tmp_path, caplog, text):
-    checkpoint = tmp_path / 'street.safetensors'
-    agreement_file(checkpoint).write_bytes(text.encode(errors='surrogateescape'))
-    assert read_agreement(checkpoint, 'w') == ()
-    (record,) = caplog.records
-    assert '\n' not in record.getMessage()
-    assert 'is not used; pdl_ros bench agreement --keep' in record.getMessage()
 
 
 # --- the choice is remembered ---------------------------------------------------------------------
