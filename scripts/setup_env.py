@@ -34,7 +34,7 @@ VERSION = '.'.join(map(str, sys.version_info[:2]))
 SUPPORTED = ('3.10', '3.11', '3.12')  # the pinned wheels exist for these
 UNFINISHED = 'unfinished'
 VISION_MSGS = ROOT.parent / 'shared' / 'reference' / 'vision_msgs'  # the wheels have none
-DEMO = ('--weights', 'camvid_efficientnet_lite0', '--height', '272', '--width', '640')
+DEMO = ('--height', '272', '--width', '640')
 VARIABLES = ('PATH', 'LD_LIBRARY_PATH', 'AMENT_PREFIX_PATH', 'VIRTUAL_ENV')
 
 # Placed in the virtual environment, so that its plain `python` finds the messages as well. At the

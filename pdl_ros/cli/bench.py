@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from pdl_ros.cli.options import (
-    DEFAULT_VARIANT,
     Data,
     Device,
     EngineName,
@@ -23,6 +22,7 @@ from pdl_ros.cli.options import (
     require_dataset,
 )
 from pdl_ros.errors import require, require_package
+from pdl_ros.network.weight_files import DEFAULT_VARIANT
 from pdl_ros.runtime.files import require_writable_file, write_json
 
 Height = Annotated[int, typer.Option(min=32, help='Height of the frames.')]

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from pdl_ros.cli.options import (
-    DEFAULT_VARIANT,
     Device,
     EngineName,
     Precision,
@@ -16,6 +15,7 @@ from pdl_ros.cli.options import (
 )
 from pdl_ros.engines import EngineSettings
 from pdl_ros.errors import PdlError
+from pdl_ros.network.weight_files import DEFAULT_VARIANT
 from pdl_ros.runtime import precompile
 
 

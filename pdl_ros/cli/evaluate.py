@@ -9,7 +9,6 @@ import typer
 
 from pdl_ros.cli.evaluate_sets import score_sets
 from pdl_ros.cli.options import (
-    DEFAULT_VARIANT,
     MIXTURE,
     Data,
     Device,
@@ -25,6 +24,7 @@ from pdl_ros.cli.options import (
 )
 from pdl_ros.errors import require, require_package
 from pdl_ros.labels import LabelSet
+from pdl_ros.network.weight_files import DEFAULT_VARIANT
 from pdl_ros.runtime.files import require_writable_folder
 
 if TYPE_CHECKING:

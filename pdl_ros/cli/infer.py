@@ -13,7 +13,6 @@ import typer
 
 from pdl_ros.cli.bag.outcome import print_lost
 from pdl_ros.cli.options import (
-    DEFAULT_VARIANT,
     Device,
     EngineName,
     Flip,
@@ -25,6 +24,7 @@ from pdl_ros.cli.options import (
     open_segmenter,
 )
 from pdl_ros.errors import printable, require_package
+from pdl_ros.network.weight_files import DEFAULT_VARIANT
 from pdl_ros.runtime.files import atomic_write, write_json
 
 if TYPE_CHECKING:

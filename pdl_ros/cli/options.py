@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pdl_ros.labels import LabelSet
     from pdl_ros.pipeline import Segmenter
 
-DEFAULT_VARIANT = 'street_efficientnet_lite0'
 MIXTURE = ('.yaml', '.yml')  # the endings of a file that lists several data sets
 
 

@@ -57,6 +57,11 @@ def groups_of(dataset: PanopticDataset) -> Groups:
     return groups
 
 
+def unused_id(sample: Sample) -> int:
+    """Return an id above all of a sample's."""
+    return max(int(sample.panoptic.max()), *(s.id for s in sample.segments), 0) + 1
+
+
 def segments_of(panoptic: np.ndarray, label_set: LabelSet) -> tuple[Segment, ...]:
     """List the segments of a (H, W) map of ``class_id * label_divisor + number`` (65535 = void).
 

@@ -20,7 +20,7 @@ from pdl_ros.demo.summary import Statistics, in_words
 from pdl_ros.errors import PdlError, require_package
 from pdl_ros.labels import LabelSet
 from pdl_ros.messages.stamps import nanoseconds
-from pdl_ros.network.weight_files import find_weights
+from pdl_ros.network.weight_files import DEFAULT_VARIANT, find_weights
 from pdl_ros.runtime.files import require_writable_folder, write_json
 from pdl_ros.sources import Source
 
@@ -28,10 +28,7 @@ if TYPE_CHECKING:  # it imports rclpy, which a pip-only installation lacks
     from pdl_ros.demo.recorder import RecordedFrame
     from pdl_ros.rerun_recording import RerunRecording
 
-_STREET_WEIGHTS = 'street_efficientnet_lite0'
-# What the embedded sources are seen best with. The clip is shot through a railing with a bicycle
-# at it, which the street weights take for two-wheelers all over (docs/model_card.md).
-_FITTING = {'clip': 'camvid_efficientnet_lite0', 'scene': 'scene_tiny'}
+_SCENE_WEIGHTS = 'scene_tiny'  # the others know photographs
 _ENDLESS = 150  # frames shown of a source without an end
 _PATIENCE = 10  # seconds
 
@@ -69,7 +66,7 @@ def run_demo(settings: DemoSettings) -> dict[str, float | int]:
     rate = settings.rate or source.fps
     frames = settings.frames or source.length or _ENDLESS
     height, width = _frame_size(source)
-    fitting = _FITTING.get(settings.source, _STREET_WEIGHTS)
+    fitting = _SCENE_WEIGHTS if settings.source == 'scene' else DEFAULT_VARIANT
     parameters = {
         'weights': find_weights(settings.weights or fitting).resolve(),
         'device': settings.device,

@@ -20,9 +20,6 @@ CPU = torch.device('cpu')
 RUNTIMES = ('torch', 'openvino', 'onnxruntime')
 # Where the time is short, what is probably fastest has been timed.
 _PROMISE = ('int8', 'bf16', 'fp32')
-# How many times as fast as PyTorch another runtime may be at the same precision: more was not seen
-# on any processor of docs/benchmarks.md (1.9).
-_MOST_GAIN = 2.0
 
 
 class Way(NamedTuple):
@@ -72,19 +69,6 @@ def open_way(
     if way.engine == 'torch':
         return TorchEngine(network, CPU, way.precision)
     return OnnxEngine(network, variant, CPU, way.precision, way.engine, quantised)
-
-
-def hopeless(way: Way, seconds: Mapping[Way, float]) -> str:
-    """Say why a way need not be timed after those that took `seconds` a call; '' where it must.
-
-    Making a network ready for another runtime takes seconds of a first start.
-    """
-    own, best = Way('torch', way.precision), min(seconds, key=seconds.__getitem__, default=way)
-    if way.engine == 'torch' or own not in seconds:
-        return ''
-    if seconds[own] <= _MOST_GAIN * seconds[best]:
-        return ''
-    return f'{own} takes {seconds[own] / seconds[best]:.1f} times as long as {best}'
 
 
 def keep_compiled(engine: Engine) -> Engine:

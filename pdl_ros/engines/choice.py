@@ -21,7 +21,6 @@ from pdl_ros.engines.candidates import (
     RUNTIMES,
     Candidates,
     Way,
-    hopeless,
     keep_compiled,
     open_way,
 )
@@ -131,7 +130,7 @@ def _time(
     images = _picture(variant, timed_size, batch)
     expected = _expected(network, images)
     chosen, engine, trial = fastest(
-        ways, make, images, expected, BUDGET - (time.perf_counter() - began), hopeless
+        ways, make, images, expected, BUDGET - (time.perf_counter() - began)
     )
     give_freed_memory_back()
     if earlier is not None and (failure := trial.refused.get(ways[0])):

@@ -13,8 +13,6 @@ from pdl_ros.engines.calibration import Calibration, Layer
 from pdl_ros.engines.onnx_export import OUTPUTS
 from pdl_ros.engines.onnx_sessions import cpu_session
 
-_STEPS = 8
-
 Heads = list[np.ndarray]
 Judge = Callable[[bytes], Sequence[float]]
 """An ONNX network -> for each frame the share, 0 to 1, of label pixels that are those of fp32."""
@@ -64,38 +62,27 @@ def narrow(
     judge: Judge,
     report: Report,
 ) -> Narrowed:
-    """Return the network with as much in int8 as keeps a share `mark` of the label pixels.
+    """Return the network with as much in int8 as keeps a share `mark` of the label pixels; where
+    nothing does, the one that keeps most.
 
-    Errors of layers add up, as they are independent. From all layers in int8 on, the error that is
-    allowed is halved until the mark is met, at most some times; layers with the largest error for
-    their work become wide first.
+    Layers with the largest error for their work become wide first; how many do is found by
+    bisection.
     """
     order = sorted(sensitivities, key=lambda s: s.error / s.layer.work, reverse=True)
-    allowed = sum(s.error for s in order)
-    best: Narrowed | None = None
-    for step in range(_STEPS):
-        report('agreement with fp32', step, _STEPS)
-        wide = _wide(order, allowed)
-        model = calibration.quantised([s.layer.name for s in order if s.layer.name not in wide])
-        found = Narrowed(model, wide, fmean(judge(model)))
-        if best is None or found.equal_pixels > best.equal_pixels:
-            best = found
-        if found.equal_pixels >= mark:
-            return found
-        allowed /= 2
-    assert best is not None
-    return best
-
-
-def _wide(order: Sequence[Sensitivity], allowed: float) -> tuple[str, ...]:
-    """Return the first layers, without which the others' errors are no more than allowed."""
-    left, wide = sum(s.error for s in order), []
-    for sensitivity in order:
-        if left <= allowed:
-            break
-        wide.append(sensitivity.layer.name)
-        left -= sensitivity.error
-    return tuple(wide)
+    names = [s.layer.name for s in order]
+    fails, passes, tried = -1, len(names) + 1, list[Narrowed]()
+    while passes - fails > 1:
+        report('agreement with fp32', len(tried), (len(names) + 1).bit_length())
+        count = (fails + passes) // 2
+        model = calibration.quantised(names[count:])
+        tried.append(Narrowed(model, tuple(names[:count]), fmean(judge(model))))
+        if tried[-1].equal_pixels >= mark:
+            passes = count
+        else:
+            fails = count
+    if passes <= len(names):
+        return next(found for found in tried if len(found.wide) == passes)
+    return max(tried, key=lambda found: found.equal_pixels)
 
 
 def _heads(model: bytes, images: Sequence[np.ndarray]) -> Iterator[Heads]:

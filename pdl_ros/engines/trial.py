@@ -21,7 +21,6 @@ _MOST_ERROR = {'fp32': 0.02, 'bf16': 0.5, 'int8': 0.5}
 
 Key = TypeVar('Key', bound=Hashable)
 Clock = Callable[[], float]
-Hopeless = Callable[[Key, Mapping[Key, float]], str]
 
 
 @dataclass
@@ -46,15 +45,13 @@ def fastest(
     images: Tensor,
     expected: HeadOutputs,
     budget: float,
-    hopeless: Hopeless[Key] = lambda key, seconds: '',
     clock: Clock = time.perf_counter,
 ) -> tuple[Key, Engine, Trial[Key]]:
     """Make the engines one after the other, and return the fastest that works.
 
     At most two exist at a time, which run in turns, so that a busy moment hits both; the loser is
     released. An engine works if its heads for `images` are about the `expected` ones: what a
-    precision does to label maps this does not tell, only that nothing is broken. What `hopeless`
-    gives a reason for, from the seconds of others, is refused without being made. When so much of
+    precision does to label maps this does not tell, only that nothing is broken. When so much of
     the `budget`, in seconds, is used that the next one would probably pass it, the others are left
     out, but for the first two. Raises PdlError where none works.
     """
@@ -63,9 +60,6 @@ def fastest(
     best: tuple[Key, Engine] | None = None
     for count, key in enumerate(keys):
         began = clock()
-        if reason := hopeless(key, trial.seconds):
-            trial.refused[key] = reason
-            continue
         if best is not None and count > 1 and began + longest > end:
             trial.left_out.append(key)
             continue

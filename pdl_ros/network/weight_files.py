@@ -10,6 +10,8 @@ from pathlib import Path
 from pdl_ros.errors import PdlError, os_error_reason
 from pdl_ros.network.variants import VARIANTS
 
+DEFAULT_VARIANT = 'street_efficientnet_lite0'
+"""The shipped street model, for who names neither variant nor weights."""
 SHIPPED = Path(__file__).parent.parent / 'weights'
 """Folder of the checkpoints that come with the package, one ``<variant>.safetensors`` each."""
 

@@ -19,6 +19,7 @@ from rclpy.node import Node
 from pdl_ros.errors import PdlError, require
 from pdl_ros.labels import LabelSet
 from pdl_ros.network.variants import get_variant
+from pdl_ros.network.weight_files import DEFAULT_VARIANT
 from pdl_ros.node import diagnostics
 from pdl_ros.node.bond import Bond, check_bond
 from pdl_ros.node.input.camera import Camera
@@ -30,7 +31,6 @@ from pdl_ros.node.log_handler import NodeLogHandler
 from pdl_ros.node.output.label_info import LabelInfoPublishers
 from pdl_ros.node.output.publishers import CameraPublishers, warm_up_outputs
 from pdl_ros.node.parameters import (
-    DEFAULT_VARIANT,
     NodeSettings,
     Parameters,
     changed_at_configure,

@@ -29,9 +29,6 @@ from pdl_ros.node.input.geometry import FrameGeometry, parse_output_size
 from pdl_ros.node.parameter_table import TABLE, Parameter
 from pdl_ros.node.rclpy_compat import overrides
 
-DEFAULT_VARIANT = 'street_efficientnet_lite0'
-"""The shipped street model, for who names neither variant nor weights."""
-
 _ROWS = {row.name: row for row in TABLE}
 _QOS = {
     'reliability': ('reliable', 'best_effort', 'best_available', 'system_default'),

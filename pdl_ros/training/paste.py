@@ -7,7 +7,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pdl_ros.datasets.record import Sample, Segment
+from pdl_ros.datasets.record import Sample, Segment, unused_id
 
 _LEAST = 200  # pixels; what is smaller is hardly ever whole
 
@@ -32,7 +32,7 @@ def paste_things(
     chosen = [s for s in whole if rng.random() < 0.5]
     if not chosen:
         return sample
-    first = max(int(sample.panoptic.max()), *(s.id for s in sample.segments), 0) + 1
+    first = unused_id(sample)
     panoptic, inside = sample.panoptic.copy(), np.zeros(sample.panoptic.shape, np.uint8)
     pasted = []
     for new, segment in enumerate(chosen, first):

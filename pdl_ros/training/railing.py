@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from pdl_ros.datasets.record import Sample, Segment
+from pdl_ros.datasets.record import Sample, Segment, unused_id
 from pdl_ros.errors import require
 from pdl_ros.labels import LabelSet
 from pdl_ros.training.settings import AugmentationSettings
@@ -35,20 +35,22 @@ def draw_railing(sample: Sample, class_id: int, rng: np.random.Generator) -> Sam
     # Near things are out of focus in some pictures.
     opacity = cv2.GaussianBlur(share, (0, 0), rng.uniform(0.4, 1.6)).astype(np.float32) / 255
     image = sample.image + (_paint(height, width, rng) - sample.image) * opacity[..., None]
-    new = max(int(sample.panoptic.max()), *(s.id for s in sample.segments), 0) + 1
+    new = unused_id(sample)
     return sample._replace(
         image=image.round().clip(0, 255).astype(np.uint8),
-        panoptic=np.where(opacity > 0.5, new, sample.panoptic).astype(sample.panoptic.dtype),
+        panoptic=np.where(share > 127, new, sample.panoptic).astype(sample.panoptic.dtype),
         segments=(*sample.segments, Segment(new, class_id)),
     )
 
 
 def railing_class(settings: AugmentationSettings, label_set: LabelSet) -> int:
-    """Return the train id of a railing. Raises PdlError where the label set lacks its class."""
-    names = [c.name for c in label_set.classes]
+    """Return the train id of a railing. Raises PdlError where the label set has no such stuff."""
+    stuff = {c.name: i for i, c in enumerate(label_set.classes) if not c.is_thing}
     name = settings.railing_class
-    require(name in names, f'railing_class is {name!r}; the classes are {", ".join(names)}.')
-    return names.index(name)
+    require(
+        name in stuff, f'railing_class is {name!r}; the classes of stuff are {", ".join(stuff)}.'
+    )
+    return stuff[name]
 
 
 def _bars(wide: float, rng: np.random.Generator) -> Iterator[Bar]:

@@ -17,7 +17,7 @@ from pdl_ros.datasets.mixture import Mixture
 from pdl_ros.errors import PdlError
 from pdl_ros.network.variants import Variant
 from pdl_ros.runtime.files import atomic_write
-from pdl_ros.training.settings import TrainSettings
+from pdl_ros.training.settings import AugmentationSettings, TrainSettings
 
 _FORM = 2  # of the file; raised where an older one cannot be resumed
 
@@ -71,7 +71,8 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
         changed.append(f'label set {_classes(then)} (now {_classes(now)})')
     if then['data'] != now['data']:
         changed.append(f'{_images(then)} (now {_images(now)})')
-    old, new = _flat(then['recipe']), _flat(now['recipe'])
+    # What a recipe did not have then was as it is where a recipe does not name it.
+    old, new = _unnamed() | _flat(then['recipe']), _flat(now['recipe'])
     if new['steps'] >= old['steps']:
         old['steps'] = new['steps']
     changed += [
@@ -80,6 +81,10 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
         if old.get(key) != new.get(key)
     ]
     return changed
+
+
+def _unnamed() -> dict[str, Any]:
+    return _flat(json.loads(json.dumps(asdict(TrainSettings(AugmentationSettings((32, 32)), 1)))))
 
 
 def _flat(recipe: dict[str, Any], prefix: str = '') -> dict[str, Any]:

@@ -16,7 +16,6 @@ import pytest
 
 import pdl_ros
 from pdl_ros.demo.cameras import open_camera
-from pdl_ros.demo.run import _FITTING
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE_PYTHON = os.path.realpath(sys.executable)
@@ -209,7 +208,7 @@ def test_the_set_up_chooses_the_demos_engine_for_the_frames_that_the_demo_has():
     words = runpy.run_path(str(ROOT / 'scripts' / 'setup_env.py'))['DEMO']
     said = dict(zip(words[::2], words[1::2], strict=True))
     high, wide = next(iter(open_camera('clip'))).shape[:2]
-    assert said == {'--weights': _FITTING['clip'], '--height': str(high), '--width': str(wide)}
+    assert said == {'--height': str(high), '--width': str(wide)}
 
 
 @pytest.mark.usefixtures('made_here')

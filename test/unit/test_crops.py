@@ -68,6 +68,23 @@ def test_processes_take_the_crops_of_one_between_them():
         np.testing.assert_array_equal(ours['image'], theirs['image'])
 
 
+def test_railings_are_drawn_where_a_recipe_asks_and_the_crops_of_others_stay_what_they_were():
+    settings = replace(SETTINGS, batch_size=6)
+    without = Crops(Drawn(), VARIANT, settings, 0, 1)
+    crops = []
+    for railing in (0.5, 1.0, 1.0):
+        augmentation = replace(settings.augmentation, railing=railing, railing_class='building')
+        crops.append(Crops(Drawn(), VARIANT, replace(settings, augmentation=augmentation), 0, 1))
+    some, all_, again = ([drawn[i] for i in range(6)] for drawn in crops)
+    plain = [without[i] for i in range(6)]
+    same = [bool((a['image'] == b['image']).all()) for a, b in zip(plain, some, strict=True)]
+    assert 0 < sum(same) < 6
+    for before, after, twice in zip(plain, all_, again, strict=True):
+        changed = before['semantic'] != after['semantic']
+        assert changed.any() and (after['semantic'][changed] == 1).all()
+        assert all((after[name] == twice[name]).all() for name in after)
+
+
 @pytest.mark.parametrize('workers', [0, 1])
 def test_a_damaged_picture_ends_a_training_with_one_sentence_whoever_reads_it(workers):
     class Damaged(Drawn):

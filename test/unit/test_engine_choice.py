@@ -38,7 +38,7 @@ def _all_engines(monkeypatch, tmp_path):
 # --- the choice is remembered ---------------------------------------------------------------------
 
 TORCH, VINO, ORT = (Way(name, 'fp32') for name in RUNTIMES)
-SECONDS = {TORCH: 0.006, VINO: 0.004, ORT: 0.08}
+SECONDS = {TORCH: 0.06, VINO: 0.004, ORT: 0.08}
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def start(monkeypatch, caplog):
         return bench.made, [record.getMessage() for record in caplog.records]
 
     def clocked(bench):
-        def run(ways, make, images, expected, budget, hopeless):
-            return fastest(ways, make, images, expected, 15.0, hopeless, lambda: bench.now)
+        def run(ways, make, images, expected, budget):
+            return fastest(ways, make, images, expected, 15.0, lambda: bench.now)
 
         return run
 
@@ -74,7 +74,7 @@ def test_the_first_start_says_what_it_does_and_why_and_the_second_knows(start):
         'torch fp32, openvino fp32, onnxruntime fp32.'
     )
     assert after.startswith(
-        'scene_tiny runs on openvino fp32, 4.0 ms a frame of 64×96; torch fp32 6.0 ms; '
+        'scene_tiny runs on openvino fp32, 4.0 ms a frame of 64×96; torch fp32 60 ms; '
         'onnxruntime fp32 80 ms; not openvino int8: too far off; found in '
     )
     made, (said,) = start()
@@ -89,7 +89,7 @@ def test_the_first_start_says_what_it_does_and_why_and_the_second_knows(start):
         {'batch': 2},
         {'quantised': b'int8'},
         {'refused': {}},
-        {'seconds': {TORCH: 0.006, VINO: 0.004}},
+        {'seconds': {TORCH: 0.06, VINO: 0.004}},
     ],
 )
 def test_what_is_asked_for_otherwise_is_timed_anew(start, change):
@@ -121,7 +121,7 @@ def test_a_busy_machine_times_the_rest_at_the_next_start(start):
     assert 'onnxruntime fp32 at the next start; found in' in said
     made, (_, said) = start({**SECONDS, ORT: 0.001})
     assert made == [VINO, ORT]
-    assert 'runs on onnxruntime fp32, 1.0 ms' in said and 'torch fp32 6.0 ms' in said
+    assert 'runs on onnxruntime fp32, 1.0 ms' in said and 'torch fp32 60 ms' in said
     assert start({**SECONDS, ORT: 0.001})[0] == [ORT]
 
 
@@ -141,15 +141,6 @@ def test_where_what_was_chosen_fails_what_was_faster_than_the_rest_is_not_forgot
     assert made == [VINO, ORT, TORCH, VINO, ORT]
     assert 'fails: RuntimeError: its library was removed' in said[1]
     assert 'runs on torch fp32' in said[-1]
-
-
-def test_a_first_start_makes_no_engine_ready_that_cannot_win(start):
-    times = {INT8: 0.03, TORCH: 0.07, VINO: 0.04, ORT: 0.05}
-    made, (_, said) = start(times, building=8.0)  # nor is it left for the next start
-    assert made == [INT8, TORCH]
-    why = 'torch fp32 takes 2.3 times as long as openvino int8'
-    assert f'not openvino fp32: {why}; not onnxruntime fp32: {why}; found in' in said
-    assert start({**times, TORCH: 0.055}, size=(32, 64))[0] == [INT8, TORCH, VINO, ORT]
 
 
 def test_what_was_chosen_but_now_fails_is_replaced_with_a_word(start):

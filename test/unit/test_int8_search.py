@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pdl_ros.engines.calibration import Calibration, Layer
 from pdl_ros.engines.sensitivity import Sensitivity, measure_sensitivity, narrow
@@ -45,6 +47,21 @@ def test_what_hurts_most_for_its_work_stays_wide_until_the_mark_is_met():
     assert found.equal_pixels == pytest.approx(0.999)
 
 
+@given(st.integers(0, 40), st.data())
+def test_no_more_layers_stay_wide_than_the_mark_asks_for(layers, data):
+    least = data.draw(st.integers(0, layers))
+    measured = [Sensitivity(layer(f'{i:02}', 1), layers - i) for i in range(layers)]
+    judged = []
+
+    def judge(model: bytes) -> list[float]:
+        judged.append(layers - len(model.split()))
+        return [0.99 + (judged[-1] >= least) * 0.005]
+
+    found = narrow(Names(), measured, 0.995, judge, lambda *_: None)
+    assert found.wide == tuple(f'{i:02}' for i in range(least))
+    assert len(judged) <= (layers + 1).bit_length() and len(set(judged)) == len(judged)
+
+
 def test_where_nothing_meets_the_mark_the_best_is_returned():
     measured = [Sensitivity(layer(name, 1), 1.0) for name in 'abc']
     found = narrow(Names(), measured, 0.999, lambda m: [0.9 - 0.1 * len(m)], lambda *_: None)
@@ -75,7 +92,7 @@ def test_quantising_keeps_apart_frames_to_calibrate_to_choose_and_to_tell(monkey
         'measure_sensitivity',
         lambda calibration, *_: [Sensitivity(one, 1e-6) for one in calibration.layers],
     )
-    monkeypatch.setattr(quantisation, 'LEAST_EQUAL_PIXELS', 0.0)  # one step of the search
+    monkeypatch.setattr(quantisation, 'LEAST_EQUAL_PIXELS', -1.0)  # all in int8
     frames = scenes(6, first=0)
     found = quantise_network(network, variant, frames, lambda *_: None)
     assert all(np.array_equal(a, b) for a, b in zip(found.held_out, frames[2::3], strict=True))

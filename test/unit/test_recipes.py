@@ -60,14 +60,27 @@ def test_own_classes_are_trained_with_the_recipe_of_the_street_weights():
     assert 'traffic sign' in recipe_for(street).targets.rare_classes
     assert recipe_for(own).targets.rare_classes == ('pole',)
     assert recipe_for(own, None, ['targets.rare_classes=[car]']).targets.rare_classes == ('car',)
-    bare = replace(street, label_set=LabelSet.load('scene'))
-    assert recipe_for(street).augmentation.railing > 0 == recipe_for(bare).augmentation.railing
-    assert recipe_for(bare, None, ['augmentation.railing=0.5']).augmentation.railing == 0.5
     for asked in ((None, ['targets.rare_classes=[poel]']), ('street_efficientnet_lite0', [])):
         with pytest.raises(
             PdlError, match=r"rare_classes names '(poel|traffic sign)'; the classes"
         ):
             recipe_for(own, *asked)
+
+
+def test_own_classes_without_one_for_railings_have_none_unless_they_are_asked_for():
+    street = get_variant('street_efficientnet_lite0')
+    assert recipe_for(street).augmentation.railing > 0
+    bare = replace(street, label_set=LabelSet.load('scene'))
+    for changes in ([], ['augmentation.color=0.1', 'augmentation.crop=[96,160]']):
+        assert recipe_for(bare, None, changes).augmentation.railing == 0
+    for asked in (
+        (None, ['augmentation.railing=0.5']),
+        ('street_efficientnet_lite0', ['targets.rare_classes=[]']),
+    ):
+        with pytest.raises(PdlError, match="railing_class is 'fence'; the classes of stuff"):
+            recipe_for(bare, *asked)
+    with pytest.raises(PdlError, match="railing_class is 'car'"):
+        recipe_for(street, None, ['augmentation.railing_class=car'])
 
 
 def test_detectron2s_learning_rate_is_its_own_step_by_step():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ import torch
 from pdl_ros.errors import PdlError
 from pdl_ros.training.recipes import load_recipe
 from pdl_ros.training.settings import TrainSettings
+from pdl_ros.training.state import differences
 
 from .drawn import RUN, SETTINGS, Drawn, at_rate, log_of, train_elsewhere, trainer_in
 
@@ -142,6 +144,16 @@ def test_a_state_of_an_older_version_is_refused_with_a_way_out(tmp_path):
     torch.save({'step': 3, 'variant': 'scene_tiny'}, tmp_path / 'state.pt')
     with pytest.raises(PdlError, match=r'not a training state of this version.*remove it'):
         trainer_in(tmp_path)
+
+
+def test_a_training_begun_before_recipes_had_railings_goes_on(whole):
+    then = torch.load(whole / 'state.pt', weights_only=True)['identity']
+    now = copy.deepcopy(then)
+    for name in ('railing', 'railing_class'):
+        del then['recipe']['augmentation'][name]
+    assert differences(then, now) == []
+    now['recipe']['augmentation']['railing'] = 0.5
+    assert differences(then, now) == ['augmentation.railing 0.0 (now 0.5)']
 
 
 def test_the_recipe_in_the_folder_is_the_whole_one(whole):

@@ -67,16 +67,17 @@ def test_the_scene_weights_segment_drawn_streets_as_well_as_the_readme_says() ->
 
 
 @pytest.mark.parametrize(('precision', 'least'), [('fp32', 0.998), ('auto', 0.985)])
-def test_the_camvid_weights_see_in_the_demos_clip_what_they_saw_when_they_were_shipped(
+def test_the_street_weights_see_in_the_demos_clip_what_they_saw_when_they_were_shipped(
     precision: str, least: float
 ) -> None:
     """The first and the last frame; their labels were written by fp32. With red and blue exchanged
-    0.89 of the pixels agree, with frames that are a sixth brighter 0.94.
+    0.86 of the pixels agree.
     """
     segmenter = Segmenter.load(
-        'camvid_efficientnet_lite0', 'cpu', engine=EngineSettings('torch', precision)
+        'street_efficientnet_lite0', 'cpu', engine=EngineSettings('torch', precision)
     )
-    car = [c.name for c in segmenter.label_set.classes].index('car')
+    names = [c.name for c in segmenter.label_set.classes]
+    car, fence = names.index('car'), names.index('fence')
     expected = np.split(cv2.imread(str(CLIP_LABELS), cv2.IMREAD_UNCHANGED), 2)
     for frame, labels in zip(
         islice(open_camera('clip').frames(), 0, 50, 49), expected, strict=True
@@ -84,7 +85,9 @@ def test_the_camvid_weights_see_in_the_demos_clip_what_they_saw_when_they_were_s
         result = segmenter(frame)
         semantic, instance = result.semantic.numpy(), result.instance.numpy()
         assert (semantic == labels).mean() > least
-        assert (semantic == car).mean() > 0.25
+        assert (semantic == fence).mean() > 0.03, 'the railing'
+        ids, areas = np.unique(instance[semantic == car], return_counts=True)
+        assert 4 <= (areas[ids > 0] > 300).sum() <= 10, 'cars behind the railing are one, or many'
         assert (instance[semantic == car] > 0).mean() > 0.95, 'cars without a centre'
 
 

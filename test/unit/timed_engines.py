@@ -33,7 +33,7 @@ class Bench:
 
     def fastest(self, budget: float = 15.0):
         keys = list(self.seconds)
-        return fastest(keys, self.make, IMAGES, HEADS, budget, clock=lambda: self.now)
+        return fastest(keys, self.make, IMAGES, HEADS, budget, lambda: self.now)
 
 
 class Fake:

@@ -10,7 +10,6 @@ import typer
 from pdl_ros.cli.bag.outcome import print_report
 from pdl_ros.cli.bag.several import run_on_ray, run_several
 from pdl_ros.cli.options import (
-    DEFAULT_VARIANT,
     Device,
     EngineName,
     OutFolder,
@@ -20,6 +19,7 @@ from pdl_ros.cli.options import (
     import_torch,
 )
 from pdl_ros.errors import require, require_bag_packages, require_package
+from pdl_ros.network.weight_files import DEFAULT_VARIANT
 from pdl_ros.runtime import precompile
 from pdl_ros.runtime.memory import share_one_heap
 

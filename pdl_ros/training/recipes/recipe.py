@@ -12,6 +12,7 @@ import yaml
 from pdl_ros.errors import PdlError, os_error_reason, require
 from pdl_ros.network.variants import VARIANTS, Variant
 from pdl_ros.runtime.files import atomic_write
+from pdl_ros.training.railing import railing_class
 from pdl_ros.training.recipes.reading import settings_from
 from pdl_ros.training.settings import TrainSettings
 
@@ -77,13 +78,22 @@ def recipe_for(
             f'rare_classes names {name!r}; the classes are {", ".join(sorted(names))}.',
         )
     augmentation = settings.augmentation
-    if own and augmentation == own.augmentation and augmentation.railing_class not in names:
-        augmentation = replace(augmentation, railing=0.0)
+    if augmentation.railing:
+        try:
+            railing_class(augmentation, variant.label_set)
+        except PdlError:
+            if not own or _railing(own) != _railing(settings):
+                raise
+            augmentation = replace(augmentation, railing=0.0)
     return replace(
         settings,
         augmentation=augmentation,
         targets=replace(settings.targets, rare_classes=rare),
     )
+
+
+def _railing(settings: TrainSettings) -> tuple[float, str]:
+    return settings.augmentation.railing, settings.augmentation.railing_class
 
 
 def load_recipe(name_or_file: str | Path, changes: Sequence[str] = ()) -> TrainSettings:
