@@ -62,11 +62,16 @@ def wait_for(kernel: Path) -> None:
         time.sleep(0.02)
 
 
-def wait() -> bool:
-    """Wait for all that was started; say whether everything is compiled."""
-    start()
+def settle() -> None:
+    """Wait until nothing that this process began to compile takes time from others."""
     for build in _builds or ():
         build.wait()
+
+
+def wait() -> bool:
+    """Compile what is missing, and wait for it; say whether everything is compiled."""
+    start()
+    settle()
     return all(map(is_compiled, GROUPS))
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from pdl_ros.network.checkpoints import skeleton
 from pdl_ros.network.cost import multiply_adds
 from pdl_ros.network.variants import get_variant
 from pdl_ros.pipeline import Segmenter
+from pdl_ros.runtime import precompile
 
 from .test_network import network_of
 from .timed_engines import HEADS, Bench
@@ -151,6 +153,16 @@ def test_what_was_chosen_but_now_fails_is_replaced_with_a_word(start):
     assert 'runs on torch fp32' in said[-1]
 
 
+def test_no_engine_is_timed_beside_kernels_that_compile(start, monkeypatch):
+    order = []
+    monkeypatch.setattr(precompile, '_builds', [Mock(wait=lambda: order.append('compiled'))])
+    monkeypatch.setattr(choice, 'give_freed_memory_back', lambda: order.append('timed'))
+    start()
+    assert order == ['compiled', 'timed']
+    start()  # it knows
+    assert order == ['compiled', 'timed']
+
+
 def test_a_frame_that_would_take_seconds_is_timed_smaller_in_its_shape():
     network = network_of()
     assert choice._timed_size(network, TINY, (160, 320), 1) == (160, 320)
@@ -185,6 +197,7 @@ def test_a_robot_with_avx2_runs_what_is_fastest_with_avx2(tmp_path):
     code = """
 from pdl_ros.engines import EngineSettings
 from pdl_ros.pipeline import Segmenter
+from pdl_ros.runtime import precompile
 import logging
 logging.basicConfig(level=logging.INFO, format='%(name)s %(message)s')
 segmenter = Segmenter.load('scene_tiny', 'cpu', engine=EngineSettings(frame_size=(96, 160)))
