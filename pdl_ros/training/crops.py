@@ -18,8 +18,8 @@ from pdl_ros.network.variants import Variant
 from pdl_ros.preprocessing import network_size
 from pdl_ros.training.augmentation import augment
 from pdl_ros.training.paste import paste_things
-from pdl_ros.training.railing import draw_railing, railing_class
-from pdl_ros.training.settings import TrainSettings
+from pdl_ros.training.railing import draw_railing
+from pdl_ros.training.settings import TrainSettings, railing_class
 from pdl_ros.training.targets import make_targets
 
 Batch = dict[str, Tensor]

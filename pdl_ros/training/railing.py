@@ -10,9 +10,6 @@ import cv2
 import numpy as np
 
 from pdl_ros.datasets.record import Sample, Segment, unused_id
-from pdl_ros.errors import require
-from pdl_ros.labels import LabelSet
-from pdl_ros.training.settings import AugmentationSettings
 
 _SHIFT = 4  # OpenCV's lines take whole numbers: sixteenths of a pixel
 Bar = tuple[tuple[float, float], tuple[float, float], float]
@@ -41,16 +38,6 @@ def draw_railing(sample: Sample, class_id: int, rng: np.random.Generator) -> Sam
         panoptic=np.where(share > 127, new, sample.panoptic).astype(sample.panoptic.dtype),
         segments=(*sample.segments, Segment(new, class_id)),
     )
-
-
-def railing_class(settings: AugmentationSettings, label_set: LabelSet) -> int:
-    """Return the train id of a railing. Raises PdlError where the label set has no such stuff."""
-    stuff = {c.name: i for i, c in enumerate(label_set.classes) if not c.is_thing}
-    name = settings.railing_class
-    require(
-        name in stuff, f'railing_class is {name!r}; the classes of stuff are {", ".join(stuff)}.'
-    )
-    return stuff[name]
 
 
 def _bars(wide: float, rng: np.random.Generator) -> Iterator[Bar]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from pdl_ros.errors import require
+from pdl_ros.labels import LabelSet
 
 PRECISIONS = ('fp32', 'bf16', 'fp16', 'fp64')
 """What the forward pass computes in; weights and losses are fp32 but for fp64, which is there to
@@ -47,6 +48,16 @@ class AugmentationSettings:
         for name in ('color', 'paste', 'railing'):
             value = getattr(self, name)
             require(0 <= value <= 1, f'{name} is {value}; it must be from 0 to 1.')
+
+
+def railing_class(settings: AugmentationSettings, label_set: LabelSet) -> int:
+    """Return the train id of a railing. Raises PdlError where the label set has no such stuff."""
+    stuff = {c.name: i for i, c in enumerate(label_set.classes) if not c.is_thing}
+    name = settings.railing_class
+    require(
+        name in stuff, f'railing_class is {name!r}; the classes of stuff are {", ".join(stuff)}.'
+    )
+    return stuff[name]
 
 
 @dataclass(frozen=True)

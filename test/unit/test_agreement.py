@@ -11,7 +11,6 @@ import torch
 import yaml
 
 from pdl_ros.bench.agreement import PLAIN, bench_agreement, keep_results, print_results
-from pdl_ros.cli.options import DEFAULT_VARIANT
 from pdl_ros.datasets import Sample
 from pdl_ros.datasets.mixture import open_mixture
 from pdl_ros.demo.scene import SceneDataset
@@ -21,7 +20,7 @@ from pdl_ros.engines.torch_engine import auto_precision
 from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
-from pdl_ros.network.weight_files import find_weights
+from pdl_ros.network.weight_files import DEFAULT_VARIANT, find_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 BF16 = ['torch bf16'] * (auto_precision(torch.device('cpu')) == 'bf16')

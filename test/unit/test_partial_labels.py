@@ -19,8 +19,8 @@ from pdl_ros.errors import PdlError
 from pdl_ros.labels import LabelSet
 from pdl_ros.training.losses import bootstrapped_cross_entropy, joined_cross_entropy
 from pdl_ros.training.paste import paste_things
-from pdl_ros.training.railing import draw_railing, railing_class
-from pdl_ros.training.settings import AugmentationSettings, TargetSettings
+from pdl_ros.training.railing import draw_railing
+from pdl_ros.training.settings import AugmentationSettings, TargetSettings, railing_class
 from pdl_ros.training.targets import make_targets
 from test.unit.drawn import SCENE, Drawn
 

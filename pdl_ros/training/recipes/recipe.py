@@ -12,9 +12,8 @@ import yaml
 from pdl_ros.errors import PdlError, os_error_reason, require
 from pdl_ros.network.variants import VARIANTS, Variant
 from pdl_ros.runtime.files import atomic_write
-from pdl_ros.training.railing import railing_class
 from pdl_ros.training.recipes.reading import settings_from
-from pdl_ros.training.settings import TrainSettings
+from pdl_ros.training.settings import TrainSettings, railing_class
 
 _FOLDER = Path(__file__).parent
 _LARGEST = 100_000  # bytes; the shipped ones have under 2,000
