@@ -35,7 +35,7 @@ def draw_railing(sample: Sample, class_id: int, rng: np.random.Generator) -> Sam
     new = unused_id(sample)
     return sample._replace(
         image=image.round().clip(0, 255).astype(np.uint8),
-        panoptic=np.where(share > 127, new, sample.panoptic).astype(sample.panoptic.dtype),
+        panoptic=np.where(share > 0, new, sample.panoptic).astype(sample.panoptic.dtype),
         segments=(*sample.segments, Segment(new, class_id)),
     )
 

@@ -136,6 +136,7 @@ def test_pasted_things_cover_what_was_there_and_change_nothing_else(seed):
 
 @given(st.integers(0, 2**32 - 1))
 @example(377)  # thin, and out of focus
+@example(350189)  # between two rows of pixels
 def test_things_behind_a_railing_stay_one_and_nothing_else_changes(seed):
     rng = np.random.default_rng(seed)
     base = np.arange(64, dtype=np.int32)[None].repeat(48, 0) // 16  # four upright stripes
