@@ -17,9 +17,13 @@ def main() -> None:
     if len(sys.argv) not in (4, 5):
         sys.exit(__doc__)
     first, second, out = map(Path, sys.argv[1:4])
-    share = float(sys.argv[4]) if len(sys.argv) == 5 else 0.5
+    text = sys.argv[4] if len(sys.argv) == 5 else '0.5'
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1
     if not 0 <= share <= 1:
-        sys.exit(f'The share is {share}; it must be from 0 to 1.')
+        sys.exit(f'The share is {text}; it must be from 0 to 1.')
     (network, variant), (other, _) = checkpoints.load(first), checkpoints.load(second)
     theirs = other.state_dict()
     if network.state_dict().keys() != theirs.keys():
