@@ -7,6 +7,7 @@ wheeler`: a group of two classes. In training its probability is the sum of thei
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 
 from pdl_ros.errors import PdlError, printable
 from pdl_ros.labels import LabelSet
@@ -46,6 +47,17 @@ def are_things(label_set: LabelSet, groups: Groups) -> list[bool]:
     """
     single = [c.is_thing for c in label_set.classes]
     return [*single, *(any(single[i] for i in group) for group in groups)]
+
+
+def ids_with(names: Iterable[str], label_set: LabelSet, groups: Groups) -> frozenset[int]:
+    """Return the train ids of some classes, and of the groups that have one of them in it.
+
+    Raises KeyError where the label set lacks one.
+    """
+    ids = {c.name: i for i, c in enumerate(label_set.classes)}
+    single = frozenset(ids[name] for name in names)
+    first = len(ids)
+    return single | {first + g for g, group in enumerate(groups) if single & set(group)}
 
 
 def is_mixed(group: tuple[int, ...], label_set: LabelSet) -> bool:

@@ -12,17 +12,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from pdl_ros.datasets import PanopticDataset, Sample, groups_of
-from pdl_ros.datasets.groups import are_things
+from pdl_ros.datasets.groups import are_things, ids_with
 from pdl_ros.errors import PdlError
 from pdl_ros.network.variants import Variant
 from pdl_ros.preprocessing import network_size
 from pdl_ros.training.augmentation import augment
-from pdl_ros.training.paste import paste_things
+from pdl_ros.training.camera import other_camera
+from pdl_ros.training.paste import paste_things, richest
 from pdl_ros.training.railing import draw_railing
-from pdl_ros.training.settings import TrainSettings, railing_class
+from pdl_ros.training.settings import TrainSettings, railing_class, require_known
 from pdl_ros.training.targets import make_targets
 
 Batch = dict[str, Tensor]
+_DONORS = 4  # crops, the one with the most rare things of which gives some away
 
 
 class Crops(Dataset[Batch]):
@@ -48,6 +50,9 @@ class Crops(Dataset[Batch]):
         self.count = (end - start) * self.share
         self._things = are_things(dataset.label_set, groups_of(dataset))
         augmentation = settings.augmentation
+        things = [c.name for c in dataset.label_set.classes if c.is_thing]
+        require_known('paste_rare', augmentation.paste_rare, things)
+        self._rare = ids_with(augmentation.paste_rare, dataset.label_set, groups_of(dataset))
         self._railing = (
             railing_class(augmentation, dataset.label_set) if augmentation.railing else None
         )
@@ -63,10 +68,15 @@ class Crops(Dataset[Batch]):
         augmentation = self.settings.augmentation
         # Drawn only where a recipe asks for it: the crops of others stay what they were.
         if augmentation.paste and rng.random() < augmentation.paste:
-            donor = self._crop(int(rng.integers(1 << 40)), rng)
-            sample = paste_things(sample, donor, self._things, rng)
+            donors = [
+                self._crop(int(rng.integers(1 << 40)), rng)
+                for _ in range(_DONORS if augmentation.paste_rare else 1)
+            ]
+            sample = paste_things(sample, richest(donors, self._rare), self._things, rng)
         if self._railing is not None and rng.random() < augmentation.railing:
             sample = draw_railing(sample, self._railing, rng)
+        if augmentation.camera and rng.random() < augmentation.camera:
+            sample = sample._replace(image=other_camera(sample.image, rng))
         targets = make_targets(
             sample.panoptic,
             sample.segments,

@@ -4,6 +4,9 @@ streets are seen more often than they were photographed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
 import cv2
 import numpy as np
 
@@ -22,14 +25,7 @@ def paste_things(
     apart, and what is cut down to a few pixels stay behind. The crop itself comes back where
     nothing is chosen.
     """
-    ids, areas = np.unique(donor.panoptic, return_counts=True)
-    area = dict(zip(ids.tolist(), areas.tolist(), strict=True))
-    whole = [
-        s
-        for s in donor.segments
-        if things[s.class_id] and not s.is_crowd and area.get(s.id, 0) >= _LEAST
-    ]
-    chosen = [s for s in whole if rng.random() < 0.5]
+    chosen = [s for s in _whole(donor) if things[s.class_id] and rng.random() < 0.5]
     if not chosen:
         return sample
     first = unused_id(sample)
@@ -48,3 +44,17 @@ def paste_things(
         panoptic=panoptic,
         segments=(*sample.segments, *pasted),
     )
+
+
+def richest(crops: Sequence[Sample], rare: AbstractSet[int]) -> Sample:
+    """Return the crop with the most things of some class ids (and groups) that can be pasted, of
+    equal ones the first.
+    """
+    return max(crops, key=lambda crop: sum(s.class_id in rare for s in _whole(crop)))
+
+
+def _whole(sample: Sample) -> list[Segment]:
+    """Return the segments that are not crowds, and more than a few pixels."""
+    ids, areas = np.unique(sample.panoptic, return_counts=True)
+    area = dict(zip(ids.tolist(), areas.tolist(), strict=True))
+    return [s for s in sample.segments if not s.is_crowd and area.get(s.id, 0) >= _LEAST]

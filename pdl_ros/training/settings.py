@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pdl_ros.errors import require
@@ -22,6 +23,8 @@ class AugmentationSettings:
 
     color: strength of random brightness, contrast and saturation, 0 (the paper's choice) to 1.
     paste: probability that things of another picture are put into a crop (`paste_things`).
+    paste_rare: names of things, such as rider, of which more are pasted than chance would bring.
+    camera: probability that a crop looks as another camera would have taken it (`other_camera`).
     railing: probability that a railing, of the class `railing_class`, is drawn in front of a crop
     (`draw_railing`).
     """
@@ -32,6 +35,8 @@ class AugmentationSettings:
     flip: bool = True
     color: float = 0.0
     paste: float = 0.0
+    paste_rare: tuple[str, ...] = ()
+    camera: float = 0.0
     railing: float = 0.0
     railing_class: str = 'fence'
 
@@ -45,7 +50,7 @@ class AugmentationSettings:
             all(0 < scale < math.inf for scale in self.scale_choices),
             f'scale_choices is {self.scale_choices}; all must be positive.',
         )
-        for name in ('color', 'paste', 'railing'):
+        for name in ('color', 'paste', 'camera', 'railing'):
             value = getattr(self, name)
             require(0 <= value <= 1, f'{name} is {value}; it must be from 0 to 1.')
 
@@ -58,6 +63,13 @@ def railing_class(settings: AugmentationSettings, label_set: LabelSet) -> int:
         name in stuff, f'railing_class is {name!r}; the classes of stuff are {", ".join(stuff)}.'
     )
     return stuff[name]
+
+
+def require_known(key: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise PdlError where one of the names that a recipe gives is not known."""
+    known = tuple(known)
+    for name in names:
+        require(name in known, f'{key} names {name!r}; the classes are {", ".join(known)}.')
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ import numpy as np
 
 from pdl_ros.datasets.groups import Groups, are_things
 from pdl_ros.datasets.record import Segment
-from pdl_ros.errors import require
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import SEMANTIC_VOID
-from pdl_ros.training.settings import TargetSettings
+from pdl_ros.training.settings import TargetSettings, require_known
 
 _PUBLISHED = TargetSettings()
 
@@ -89,8 +88,7 @@ def _class_weights(label_set: LabelSet, groups: Groups, settings: TargetSettings
     of its classes are.
     """
     names = [c.name for c in label_set.classes]
-    for name in settings.rare_classes:
-        require(name in names, f'rare_classes names {name!r}; the classes are {", ".join(names)}.')
+    require_known('rare_classes', settings.rare_classes, names)
     rare = [name in settings.rare_classes for name in names]
     rare += [all(rare[i] for i in group) for group in groups]
     return [settings.rare_weight if is_rare else 1 for is_rare in rare]

@@ -6,11 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pdl_ros.datasets import Sample, Segment
+from pdl_ros.datasets.groups import ids_with
+from pdl_ros.demo.scene import SceneDataset
 from pdl_ros.errors import PdlError
 from pdl_ros.preprocessing import network_size
+from pdl_ros.training.camera import other_camera
 from pdl_ros.training.crops import Crops, load
+from pdl_ros.training.paste import richest
 from pdl_ros.training.settings import AugmentationSettings
 
 from .drawn import SCENE, SETTINGS, VARIANT, Drawn
@@ -83,6 +89,71 @@ def test_railings_are_drawn_where_a_recipe_asks_and_the_crops_of_others_stay_wha
         changed = before['semantic'] != after['semantic']
         assert changed.any() and (after['semantic'][changed] == 1).all()
         assert all((after[name] == twice[name]).all() for name in after)
+
+
+def test_another_camera_is_seen_where_a_recipe_asks_and_labels_stay():
+    settings = replace(SETTINGS, batch_size=6)
+    plain = Crops(Drawn(), VARIANT, settings, 0, 1)
+    augmentation = replace(settings.augmentation, camera=1.0)
+    other = Crops(Drawn(), VARIANT, replace(settings, augmentation=augmentation), 0, 1)
+    changed = 0
+    for i in range(6):
+        before, after, again = plain[i], other[i], other[i]
+        changed += bool((before['image'] != after['image']).any())
+        assert (after['image'] == again['image']).all()
+        assert all((before[name] == after[name]).all() for name in after if name != 'image')
+    assert changed >= 4  # one in sixteen has no fault
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40))
+def test_another_camera_takes_the_same_scene(seed, height, width):
+    rng = np.random.default_rng(seed)
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, width // 2 :] = 200
+    given_ = image.copy()
+    taken = other_camera(image, rng)
+    assert taken.shape == image.shape and taken.dtype == np.uint8 and taken.flags['C_CONTIGUOUS']
+    assert (image == given_).all()
+    if min(height, width) >= 30:  # beyond the reach of the widest blur
+        assert taken[:, -5:].mean() > taken[:, :5].mean() + 80
+
+
+def test_of_several_crops_the_one_with_most_rare_things_gives_them_away():
+    streets = SceneDataset(8, 96, 128)
+    samples = [streets[i] for i in range(8)]
+    names = [c.name for c in SCENE.classes]
+    car, person = names.index('car'), names.index('person')
+    rare = ids_with(['car'], SCENE, ((car, person), (person,)))
+    assert rare == {car, len(names)}  # itself, and the group that it is in
+
+    def cars(sample: Sample) -> int:
+        return sum(
+            s.class_id == car and (sample.panoptic == s.id).sum() >= 200 for s in sample.segments
+        )
+
+    counts = [cars(s) for s in samples]
+    assert len(set(counts)) > 1
+    assert richest(samples, rare) is samples[counts.index(max(counts))]
+    assert richest(samples, frozenset()) is samples[0]
+
+
+def test_rare_things_are_pasted_more_often_than_chance_would():
+    variant = replace(VARIANT, short_edge=180, long_edge=240)
+
+    def share(paste: float, rare: tuple[str, ...]) -> float:
+        augmentation = AugmentationSettings((144, 192), (1.0, 1.0), paste=paste, paste_rare=rare)
+        settings = replace(SETTINGS, augmentation=augmentation, batch_size=40)
+        crops = Crops(SceneDataset(20, 180, 240), variant, settings, 0, 1)
+        person = [c.name for c in SCENE.classes].index('person')
+        return float(np.mean([(crops[i]['semantic'] == person).float().mean() for i in range(40)]))
+
+    assert share(1.0, ('person',)) > 1.2 * share(1.0, ()) > share(0.0, ()) > 0
+
+
+def test_a_rare_thing_that_is_no_thing_ends_a_training_with_one_sentence():
+    augmentation = replace(SETTINGS.augmentation, paste=1.0, paste_rare=('road',))
+    with pytest.raises(PdlError, match="paste_rare names 'road'; the classes are "):
+        Crops(Drawn(), VARIANT, replace(SETTINGS, augmentation=augmentation), 0, 1)
 
 
 @pytest.mark.parametrize('workers', [0, 1])

@@ -67,6 +67,18 @@ def test_own_classes_are_trained_with_the_recipe_of_the_street_weights():
             recipe_for(own, *asked)
 
 
+def test_rare_things_to_paste_that_own_classes_lack_are_left_out_and_stuff_is_never_one():
+    street = get_variant('street_efficientnet_lite0')
+    assert 'rider' in recipe_for(street).augmentation.paste_rare
+    camvid = replace(street, label_set=LabelSet.load('camvid'))
+    assert recipe_for(camvid).augmentation.paste_rare == ()
+    asked = recipe_for(camvid, None, ['augmentation.paste_rare=[bicyclist]'])
+    assert asked.augmentation.paste_rare == ('bicyclist',)
+    for name in ('road', 'tram'):
+        with pytest.raises(PdlError, match=f"paste_rare names '{name}'; the classes are car,"):
+            recipe_for(camvid, None, [f'augmentation.paste_rare=[{name}]'])
+
+
 def test_own_classes_without_one_for_railings_have_none_unless_they_are_asked_for():
     street = get_variant('street_efficientnet_lite0')
     assert recipe_for(street).augmentation.railing > 0
@@ -75,7 +87,10 @@ def test_own_classes_without_one_for_railings_have_none_unless_they_are_asked_fo
         assert recipe_for(bare, None, changes).augmentation.railing == 0
     for asked in (
         (None, ['augmentation.railing=0.5']),
-        ('street_efficientnet_lite0', ['targets.rare_classes=[]']),
+        (
+            'street_efficientnet_lite0',
+            ['targets.rare_classes=[]', 'augmentation.paste_rare=[]'],
+        ),
     ):
         with pytest.raises(PdlError, match="railing_class is 'fence'; the classes of stuff"):
             recipe_for(bare, *asked)

@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from pdl_ros.errors import PdlError, os_error_reason, require
+from pdl_ros.errors import PdlError, os_error_reason
 from pdl_ros.network.variants import VARIANTS, Variant
 from pdl_ros.runtime.files import atomic_write
 from pdl_ros.training.recipes.reading import settings_from
-from pdl_ros.training.settings import TrainSettings, railing_class
+from pdl_ros.training.settings import TrainSettings, railing_class, require_known
 
 _FOLDER = Path(__file__).parent
 _LARGEST = 100_000  # bytes; the shipped ones have under 2,000
@@ -62,21 +62,26 @@ def recipe_for(
 ) -> TrainSettings:
     """Return the settings to train a variant with: a recipe, with None its own, with changes.
 
-    A variant's own recipe is also for other classes than its own: those of its `rare_classes` that
-    there are not are left out, and its railings where there is no class for them. Others are a
-    mistake, PdlError.
+    A variant's own recipe is also for other classes than its own: those of its `rare_classes` and
+    `paste_rare` that there are not are left out, and its railings where there is no class for them.
+    Others are a mistake, PdlError.
     """
     settings = load_recipe(name_or_file or default_recipe(variant), changes)
-    names = {c.name for c in variant.label_set.classes}
     own = None if name_or_file else recipe(variant)
-    may_go = own.targets.rare_classes if own else ()
-    rare = tuple(n for n in settings.targets.rare_classes if n in names or n not in may_go)
-    for name in rare:
-        require(
-            name in names,
-            f'rare_classes names {name!r}; the classes are {", ".join(sorted(names))}.',
-        )
-    augmentation = settings.augmentation
+    classes = variant.label_set.classes
+    rare = _known(
+        'rare_classes',
+        [c.name for c in classes],
+        settings.targets.rare_classes,
+        own.targets.rare_classes if own else (),
+    )
+    pasted = _known(
+        'paste_rare',
+        [c.name for c in classes if c.is_thing],
+        settings.augmentation.paste_rare,
+        own.augmentation.paste_rare if own else (),
+    )
+    augmentation = replace(settings.augmentation, paste_rare=pasted)
     if augmentation.railing:
         try:
             railing_class(augmentation, variant.label_set)
@@ -89,6 +94,17 @@ def recipe_for(
         augmentation=augmentation,
         targets=replace(settings.targets, rare_classes=rare),
     )
+
+
+def _known(
+    key: str, known: Sequence[str], names: tuple[str, ...], may_go: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the names of a key without those that may go and are not known; PdlError for others
+    that are not.
+    """
+    kept = tuple(n for n in names if n in known or n not in may_go)
+    require_known(key, kept, known)
+    return kept
 
 
 def _railing(settings: TrainSettings) -> tuple[float, str]:
