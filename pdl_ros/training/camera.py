@@ -18,7 +18,7 @@ def other_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.5:
         seen = _blurred(seen, rng)
     if rng.random() < 0.5:
-        light = rng.uniform(0.8, 1.25, 3).astype(np.float32)
+        light = rng.uniform(0.87, 1.15, 3).astype(np.float32)
         seen = 255 * (seen * light / 255).clip(0, 1) ** np.float32(math.exp(rng.uniform(-0.4, 0.4)))
     if rng.random() < 0.5:
         seen = seen + rng.normal(0, rng.uniform(1, 8), seen.shape).astype(np.float32)
