@@ -49,15 +49,14 @@ def are_things(label_set: LabelSet, groups: Groups) -> list[bool]:
     return [*single, *(any(single[i] for i in group) for group in groups)]
 
 
-def ids_with(names: Iterable[str], label_set: LabelSet, groups: Groups) -> frozenset[int]:
-    """Return the train ids of some classes, and of the groups that have one of them in it.
+def ids_within(names: Iterable[str], label_set: LabelSet, groups: Groups) -> frozenset[int]:
+    """Return the train ids of some classes, and of the groups with no other class in them.
 
     Raises KeyError where the label set lacks one.
     """
     ids = {c.name: i for i, c in enumerate(label_set.classes)}
     single = frozenset(ids[name] for name in names)
-    first = len(ids)
-    return single | {first + g for g, group in enumerate(groups) if single & set(group)}
+    return single | {len(ids) + g for g, group in enumerate(groups) if single.issuperset(group)}
 
 
 def is_mixed(group: tuple[int, ...], label_set: LabelSet) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from pdl_ros.datasets import PanopticDataset, Sample, groups_of
-from pdl_ros.datasets.groups import are_things, ids_with
+from pdl_ros.datasets.groups import are_things, ids_within
 from pdl_ros.errors import PdlError
 from pdl_ros.network.variants import Variant
 from pdl_ros.preprocessing import network_size
@@ -52,7 +52,7 @@ class Crops(Dataset[Batch]):
         augmentation = settings.augmentation
         things = [c.name for c in dataset.label_set.classes if c.is_thing]
         require_known('paste_rare', augmentation.paste_rare, things)
-        self._rare = ids_with(augmentation.paste_rare, dataset.label_set, groups_of(dataset))
+        self._rare = ids_within(augmentation.paste_rare, dataset.label_set, groups_of(dataset))
         self._railing = (
             railing_class(augmentation, dataset.label_set) if augmentation.railing else None
         )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pdl_ros.datasets.groups import Groups, are_things
+from pdl_ros.datasets.groups import Groups, are_things, ids_within
 from pdl_ros.datasets.record import Segment
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import SEMANTIC_VOID
@@ -89,9 +89,8 @@ def _class_weights(label_set: LabelSet, groups: Groups, settings: TargetSettings
     """
     names = [c.name for c in label_set.classes]
     require_known('rare_classes', settings.rare_classes, names)
-    rare = [name in settings.rare_classes for name in names]
-    rare += [all(rare[i] for i in group) for group in groups]
-    return [settings.rare_weight if is_rare else 1 for is_rare in rare]
+    rare = ids_within(settings.rare_classes, label_set, groups)
+    return [settings.rare_weight if i in rare else 1 for i in range(len(names) + len(groups))]
 
 
 def _gaussian(sigma: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pdl_ros.datasets import Sample, Segment
-from pdl_ros.datasets.groups import ids_with
+from pdl_ros.datasets.groups import ids_within
 from pdl_ros.demo.scene import SceneDataset
 from pdl_ros.errors import PdlError
 from pdl_ros.preprocessing import network_size
@@ -123,8 +123,8 @@ def test_of_several_crops_the_one_with_most_rare_things_gives_them_away():
     samples = [streets[i] for i in range(8)]
     names = [c.name for c in SCENE.classes]
     car, person = names.index('car'), names.index('person')
-    rare = ids_with(['car'], SCENE, ((car, person), (person,)))
-    assert rare == {car, len(names)}  # itself, and the group that it is in
+    rare = ids_within(['car'], SCENE, ((car,), (car, person)))
+    assert rare == {car, len(names)}  # itself, and the group of it alone
 
     def cars(sample: Sample) -> int:
         return sum(
