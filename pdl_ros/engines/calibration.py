@@ -213,15 +213,17 @@ def _pair_sums(weights: np.ndarray) -> np.ndarray:
     """Return the largest sum of two weights of one sign that a kernel multiplies and adds at once,
     for each output channel.
 
-    Kernels take neighbours of the input channels, or of the kernel's window where they unroll it.
+    Kernels take neighbours of the input channels, of which they fill up an odd number, as that of
+    an image, or of the kernel's window where they unroll it.
     """
     largest = np.zeros(len(weights), weights.dtype)
-    for sign in (weights, -weights):
-        positive = np.maximum(sign, 0)
-        for values in (positive, positive.transpose(0, 2, 3, 1)):
-            flat = values.reshape(len(weights), -1)
-            flat = np.pad(flat, ((0, 0), (0, flat.shape[1] % 2)))
-            largest = np.maximum(largest, (flat[:, ::2] + flat[:, 1::2]).max(1))
+    filled = np.pad(weights, ((0, 0), (0, weights.shape[1] % 2), (0, 0), (0, 0)))
+    for layout in (weights, weights.transpose(0, 2, 3, 1), filled.transpose(0, 2, 3, 1)):
+        flat = layout.reshape(len(weights), -1)
+        flat = np.pad(flat, ((0, 0), (0, flat.shape[1] % 2)))
+        for sign in (1, -1):
+            one, other = np.maximum(sign * flat[:, ::2], 0), np.maximum(sign * flat[:, 1::2], 0)
+            largest = np.maximum(largest, (one + other).max(1))
     return largest
 
 

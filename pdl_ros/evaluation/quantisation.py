@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from pdl_ros.engines.agreement import LEAST_EQUAL_PIXELS
 from pdl_ros.engines.calibration import CPU, Calibration
-from pdl_ros.engines.onnx_sessions import run_onnxruntime, run_openvino
+from pdl_ros.engines.onnx_sessions import run_onnxruntime
 from pdl_ros.engines.quantised import note_facts
 from pdl_ros.engines.sensitivity import Report, measure_sensitivity, narrow
 from pdl_ros.engines.tensorrt_plans import onnx_model, weights_digest
@@ -52,10 +50,8 @@ def quantise_network(
 ) -> Quantised:
     """Return a network in int8 for CPUs that agrees with fp32 on frames (H, W, 3) uint8 RGB.
 
-    Needs at least three frames; a hundred are plenty. Takes some minutes. The same frames,
-    versions and instruction set give the same file. ONNX Runtime and OpenVINO, where it is
-    installed, must both agree: without AVX-512 VNNI they add in 16 bits, which may overflow, so a
-    file for AVX2 is made on such a processor, or with ONEDNN_MAX_CPU_ISA=AVX2.
+    Needs at least three frames; a hundred are plenty. Takes some minutes. The same frames and
+    versions give the same file.
     """
     require(
         len(frames) >= 3,
@@ -73,7 +69,7 @@ def quantise_network(
         calibration,
         sensitivities,
         LEAST_EQUAL_PIXELS,
-        lambda model: _least_equal(judge, model),
+        lambda model: judge(run_onnxruntime(model)),
         report,
     )
     facts = {
@@ -126,14 +122,6 @@ class EqualPixels:
             network_size(*size, self._variant),
         )
         return result.panoptic.numpy().copy()
-
-
-def _least_equal(judge: EqualPixels, model: bytes) -> list[float]:
-    """Return the shares of the runtime that keeps fewer pixels."""
-    runs: list[Run] = [run_onnxruntime(model)]
-    if find_spec('openvino'):
-        runs.append(run_openvino(model, 'int8', 'search')[0])
-    return min((judge(run) for run in runs), key=fmean)
 
 
 def _prepared(variant: Variant, frames: Sequence[np.ndarray]) -> list[Tensor]:
