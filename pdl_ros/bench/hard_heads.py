@@ -71,6 +71,7 @@ def hard_settings(choose: Choose) -> FusionSettings:
         top_k=choose((*range(1, 9), 200, 5000)),
         stuff_area=choose(range(301)),
         without_center=choose(WITHOUT_CENTER),
+        outvoted_area=choose((0, 0, 1, 5, 40)),
         objectness=choose(('center', 'mask_centroid')),
         score=choose(('both', 'semantic', 'instance')),
         align_corners=choose((False, True)),

@@ -219,8 +219,8 @@ def _pair_sums(weights: np.ndarray) -> np.ndarray:
     largest = np.zeros(len(weights), weights.dtype)
     filled = np.pad(weights, ((0, 0), (0, weights.shape[1] % 2), (0, 0), (0, 0)))
     for layout in (weights, weights.transpose(0, 2, 3, 1), filled.transpose(0, 2, 3, 1)):
-        flat = layout.reshape(len(weights), -1)
-        flat = np.pad(flat, ((0, 0), (0, flat.shape[1] % 2)))
+        row = layout.reshape(len(weights), -1)
+        flat = np.pad(row, ((0, 0), (0, row.shape[1] % 2)))
         for sign in (1, -1):
             one, other = np.maximum(sign * flat[:, ::2], 0), np.maximum(sign * flat[:, 1::2], 0)
             largest = np.maximum(largest, (one + other).max(1))

@@ -12,17 +12,16 @@ from pdl_ros.fusion.centers_cpu import find_centers, sample_points
 from pdl_ros.fusion.components import find_components
 from pdl_ros.fusion.grouping_cpu import nearby_centers
 from pdl_ros.fusion.labels_cpu import write_labels
-from pdl_ros.fusion.limits import NO_EVIDENCE, PROBABILITY_UNIT
+from pdl_ros.fusion.limits import PROBABILITY_UNIT
 from pdl_ros.fusion.pixels_cpu import segment_strip
+from pdl_ros.fusion.recount_cpu import split_outvoted, sum_probability
 from pdl_ros.fusion.result import PanopticResult
-from pdl_ros.fusion.sampling import Axis, Grids, sample_at, usable
+from pdl_ros.fusion.sampling import Axis, Grids
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.fusion.tables import Counts, tabulate, thing_classes
 from pdl_ros.fusion.views import axis_view, head_view
 from pdl_ros.labels import LabelSet
 from pdl_ros.runtime.thread_pool import num_threads, parallel_for
-
-_AT_ONCE = 4096  # pixels whose logits fit into the cache
 
 
 def fuse_frame(
@@ -62,8 +61,13 @@ def fuse_frame(
         len(tallies),
     )  # fmt: skip
     counts = _sum(tallies, centers, heights)
+    moment = np.sum([tally.moment for tally in tallies], 0)
+    if settings.outvoted_area:
+        counts, moment = split_outvoted(
+            counts, moment, semantic, instance, semantic_head, axes, class_of_thing,
+            scaled.outvoted_area,
+        )  # fmt: skip
     if settings.objectness == 'mask_centroid':
-        moment = np.sum([tally.moment for tally in tallies], 0)
         ys, xs = moment.T // counts.votes.sum(1).clamp(min=1).numpy()
         read = sample_points(heatmap, down, along, ys, xs)
         counts = counts._replace(objectness=torch.from_numpy(read))
@@ -120,7 +124,7 @@ def _count_components(
     votes = torch.zeros((count, len(things)), dtype=torch.int64)
     column = torch.from_numpy(np.searchsorted(things, parts.class_id))[:, None]
     votes.scatter_(1, column, torch.from_numpy(parts.area)[:, None])
-    total = _sum_probability(semantic_head, axes, parts.number, class_id)
+    total = sum_probability(semantic_head, axes, parts.number, class_id)
     return Counts(
         votes=votes,
         probability=torch.zeros(votes.shape, dtype=torch.float64).scatter_(1, column, total),
@@ -129,17 +133,3 @@ def _count_components(
         objectness=torch.zeros(count),
         area=counts.area,
     )
-
-
-def _sum_probability(
-    semantic_head: Tensor, axes: tuple[Axis, Axis], number: np.ndarray, class_id: Tensor
-) -> Tensor:
-    """Sum the softmax of its class over each of K components of a (H, W) map: (K, 1) float64."""
-    logits = usable(semantic_head, NO_EVIDENCE).permute(1, 2, 0).contiguous()
-    total = torch.zeros(len(class_id), dtype=torch.float64)
-    pixels = torch.from_numpy(np.stack(np.nonzero(number)))
-    for ys, xs in (part.unbind() for part in pixels.split(_AT_ONCE, 1)):
-        own = torch.from_numpy(number)[ys, xs].long() - 1
-        chance = sample_at(logits, axes, ys, xs).softmax(1)
-        total.index_add_(0, own, chance.gather(1, class_id[own, None])[:, 0].double())
-    return total[:, None]

@@ -19,12 +19,18 @@ from pdl_ros.fusion.components_triton import (
     measure_components,
     number_components,
 )
-from pdl_ros.fusion.kernels_triton import classify_and_group, sum_probability, write_labels
+from pdl_ros.fusion.kernels_triton import (
+    classify_and_group,
+    split_outvoted,
+    sum_probability,
+    write_labels,
+)
 from pdl_ros.fusion.limits import LEAST_EVIDENCE, NO_EVIDENCE, PROBABILITY_UNIT
 from pdl_ros.fusion.result import PanopticResult
 from pdl_ros.fusion.sampling import Grids, sample, usable
 from pdl_ros.fusion.settings import FusionSettings
-from pdl_ros.fusion.tables import Counts, tabulate, thing_classes, winners
+from pdl_ros.fusion.tables import Counts, tabulate, thing_classes
+from pdl_ros.fusion.voting import outvoted, winners
 from pdl_ros.labels import LabelSet
 
 _BLOCK = 512
@@ -60,13 +66,14 @@ def fuse_frame(
     class_of_thing, thing_index = thing_classes(label_set, device)
     things = len(class_of_thing)
     slots, pixels = len(centers.at), size[0] * size[1]
+    rows = slots * (2 if settings.outvoted_area else 1)
     semantic = torch.empty(size, dtype=torch.uint8, device=device)
     instance, panoptic = torch.empty((2, *size), dtype=torch.int32, device=device)
     area = torch.zeros(256, dtype=torch.int64, device=device)
-    votes = torch.zeros((slots, things), dtype=torch.int32, device=device)
-    box = torch.full((slots, 4), -1, dtype=torch.int32, device=device)
+    votes = torch.zeros((rows, things), dtype=torch.int32, device=device)
+    box = torch.full((rows, 4), -1, dtype=torch.int32, device=device)
     box[:, :2] = torch.iinfo(torch.int32).max
-    moment = torch.zeros((slots, 2), dtype=torch.int64, device=device)
+    moment = torch.zeros((rows, 2), dtype=torch.int64, device=device)
     ways = [t.int() if t.dtype == torch.int64 else t for axis in axes for t in axis[:3]]
     scale = [axis.scale if settings.rescale else 1.0 for axis in axes]
     center_y, center_x = at.unbind(1)
@@ -81,15 +88,26 @@ def fuse_frame(
     if settings.without_center == 'components':
         _group_components(
             semantic, thing_index, things, centers.used, instance, votes, box, moment,
-            scaled.stuff_area,
+            scaled.stuff_area, slots,
         )  # fmt: skip
-    probability = torch.zeros((slots, things), dtype=torch.int64, device=device)
+    height = centers.height
+    if settings.outvoted_area:
+        second = outvoted(votes[:slots], scaled.outvoted_area).int()
+        for counter, nothing in ((votes, 0), (moment, 0), (box, -1)):
+            counter.fill_(nothing)
+        box[:, :2] = torch.iinfo(torch.int32).max
+        split_outvoted[grid](
+            semantic, thing_index, things, second, slots, instance, votes, box, moment,
+            size[1], size[0], BLOCK=_BLOCK,
+        )  # fmt: skip
+        at, height = torch.cat([at, at]), torch.cat([height, height])
+    probability = torch.zeros((rows, things), dtype=torch.int64, device=device)
     sum_probability[grid](
         logits, *logits.stride(), len(logits), *ways,
         instance, winners(votes).int(), things, class_of_thing, probability, *size,
         NO_EVIDENCE=NO_EVIDENCE, UNIT=float(PROBABILITY_UNIT), **exact,
     )  # fmt: skip
-    objectness = centers.height
+    objectness = height
     if settings.objectness == 'mask_centroid':
         y, x = (moment // votes.sum(1, keepdim=True).clamp(min=1)).unbind(1)
         objectness = sample(heat, axes)[0, y, x]
@@ -121,6 +139,7 @@ def _group_components(
     box: Tensor,
     moment: Tensor,
     smallest: int,
+    most: int,
 ) -> None:
     """Put components in the place of centres in a frame without any; `centers`: how many it has."""
     (height, width), pixels = semantic.shape, semantic.numel()
@@ -130,7 +149,7 @@ def _group_components(
     join_components[grid](semantic, centers, parent, *frame, BLOCK=_BLOCK)
     measure_components[grid](centers, parent, numbers, *frame, BLOCK=_BLOCK)
     number_components[(1,)](
-        centers, parent, numbers, *frame, max(smallest, 1), len(votes),
+        centers, parent, numbers, *frame, max(smallest, 1), most,
         BLOCK=_LARGE_BLOCK,
     )  # fmt: skip
     count_components[grid](

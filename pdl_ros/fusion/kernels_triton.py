@@ -88,6 +88,27 @@ def count_pixels(votes, box, moment, things, slot, thing, y, x, counted):
 
 
 @triton.jit
+def split_outvoted(
+    semantic, thing_index, things, second, slots, instance, votes, box, moment, width, height,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Move the pixels of class second[k] of slot k to slot K + k, and count all pixels anew.
+
+    second: (K,) int32 position among the thing classes, -1: none.
+    """
+    pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = pixel < height * width
+    slot = tl.load(instance + pixel, mask=inside, other=0) - 1
+    grouped = slot >= 0
+    label = tl.load(semantic + pixel, mask=grouped, other=0).to(tl.int32)
+    thing = tl.load(thing_index + label, mask=grouped, other=0)
+    other = tl.load(second + slot, mask=grouped, other=-1)
+    slot = tl.where(thing == other, slot + slots, slot)
+    tl.store(instance + pixel, slot + 1, mask=grouped)
+    count_pixels(votes, box, moment, things, slot, thing, pixel // width, pixel % width, grouped)
+
+
+@triton.jit
 def sum_probability(
     logits, logit_channel, logit_row, logit_column, channels,
     top, bottom, down, left, right, along,

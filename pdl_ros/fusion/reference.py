@@ -18,7 +18,7 @@ from pdl_ros.fusion.result import PanopticResult, SegmentTable
 from pdl_ros.fusion.sampling import Grids, sample, usable
 from pdl_ros.fusion.scores import score_instances
 from pdl_ros.fusion.settings import FusionSettings
-from pdl_ros.fusion.voting import majority_vote, number_within_class
+from pdl_ros.fusion.voting import majority_vote, number_within_class, split_outvoted
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 
@@ -64,6 +64,15 @@ def fuse_frame(
         heights, heatmap = offset.new_zeros(len(centers)), torch.zeros_like(heatmap)
     grouped = nearest > 0  # things without a centre or an offset stay void
     pixels, nearest = pixels[grouped], nearest[grouped]
+    if settings.outvoted_area and len(centers):
+        nearest = split_outvoted(
+            nearest,
+            semantic[pixels.unbind(1)],
+            len(centers),
+            label_set.num_classes,
+            scaled.outvoted_area,
+        )
+        centers, heights = torch.cat([centers, centers]), torch.cat([heights, heights])
     things, running, panoptic_ids = _thing_rows(
         pixels, nearest, centers, heights, semantic, logits, heatmap, label_set, settings
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from pdl_ros.errors import PdlError
@@ -27,6 +28,10 @@ class FusionSettings:
     """What the things of a frame become in which no centre was found: `void` (published rule), or
     instances, one for each of their connected `components` of `stuff_area` pixels or more, with an
     objectness of 0."""
+    outvoted_area: int = 0
+    """An instance's pixels of its second thing class split off where they are so many or more, and
+    three tenths of it: a car behind a bicycle that took it is a car of its own, with the same
+    centre. 0: never, they are what most of it is (published rule)."""
     objectness: str = 'center'
     """Where the heatmap is read for an instance's score: at its detected `center` (paper, section
     3.5), or at its `mask_centroid` (detectron2 and the authors' release)."""
@@ -56,6 +61,8 @@ class FusionSettings:
                 f'without_center is {self.without_center!r}; it can be '
                 f'{" or ".join(WITHOUT_CENTER)}.'
             )
+        if self.outvoted_area < 0:
+            raise PdlError(f'outvoted_area is {self.outvoted_area}; it must not be negative.')
         if self.score not in ('both', 'semantic', 'instance'):
             raise PdlError(f'score is {self.score!r}; it can be both, semantic or instance.')
 
@@ -72,4 +79,5 @@ class FusionSettings:
             self,
             nms_kernel=2 * round((self.nms_kernel // 2) * finer) + 1,
             stuff_area=round(self.stuff_area * scale_y * scale_x),
+            outvoted_area=math.ceil(self.outvoted_area * scale_y * scale_x),
         )

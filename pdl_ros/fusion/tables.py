@@ -15,7 +15,7 @@ from torch import Tensor
 from pdl_ros.fusion.result import SegmentTable
 from pdl_ros.fusion.scores import combine
 from pdl_ros.fusion.settings import FusionSettings
-from pdl_ros.fusion.voting import number_within_class
+from pdl_ros.fusion.voting import number_within_class, winners
 from pdl_ros.labels import LabelSet
 from pdl_ros.labels.label_set import PANOPTIC_VOID
 
@@ -55,13 +55,6 @@ def tabulate(
     stuff, stuff_ids = _stuff(counts.area, label_set, stuff_area)
     table = SegmentTable(*(torch.cat(pair) for pair in zip(things, stuff, strict=True)))
     return table, Labels(running, panoptic_ids, stuff_ids)
-
-
-def winners(votes: Tensor) -> Tensor:
-    """Return the position of the class with most of (K, T) votes, the smallest of a tie: (K,)."""
-    # argmax promises no order among ties; a smaller class wins by this key.
-    order = torch.arange(votes.shape[1] - 1, -1, -1, device=votes.device)
-    return (votes.long() * votes.shape[1] + order).argmax(1)
 
 
 @lru_cache(maxsize=8)

@@ -1,5 +1,5 @@
 """Majority vote: an instance is what most of its pixels are (DeeperLab's merging; paper, section
-3.3).
+3.3); and who is outvoted.
 """
 
 from __future__ import annotations
@@ -18,9 +18,38 @@ def majority_vote(
     """
     votes = torch.bincount((instance - 1) * num_classes + semantic, minlength=count * num_classes)
     votes = votes.view(count, num_classes)
-    # argmax promises no order among ties; a smaller class id wins by this key.
-    key = votes * num_classes + torch.arange(num_classes - 1, -1, -1, device=votes.device)
-    return key.argmax(1), votes.sum(1)
+    return winners(votes), votes.sum(1)
+
+
+def winners(votes: Tensor) -> Tensor:
+    """Return the position of the class with most of (K, T) votes, the smallest of a tie: (K,)."""
+    # argmax promises no order among ties; a smaller class wins by this key.
+    order = torch.arange(votes.shape[1] - 1, -1, -1, device=votes.device)
+    return (votes.long() * votes.shape[1] + order).argmax(1)
+
+
+def outvoted(votes: Tensor, smallest: int) -> Tensor:
+    """Return the position of the class that splits off each of K instances, -1 for none: (K,)
+    int64, from (K, T) votes. It has the second most of them, three tenths or more of all, and
+    `smallest` or more.
+    """
+    others = votes.long().scatter(1, winners(votes)[:, None], 0)
+    second = winners(others)
+    pixels = others.gather(1, second[:, None])[:, 0]
+    large = (pixels >= max(smallest, 1)) & (10 * pixels >= 3 * votes.sum(1))
+    return torch.where(large, second, -1)
+
+
+def split_outvoted(
+    instance: Tensor, semantic: Tensor, count: int, num_classes: int, smallest: int
+) -> Tensor:
+    """Return instances 1..2 * count, (M,) int64: what splits off instance k is count + k.
+
+    instance, semantic: as in `majority_vote`.
+    """
+    votes = torch.bincount((instance - 1) * num_classes + semantic, minlength=count * num_classes)
+    other = outvoted(votes.view(count, num_classes), smallest)
+    return torch.where(semantic == other[instance - 1], instance + count, instance)
 
 
 def number_within_class(classes: Tensor, num_classes: int) -> Tensor:

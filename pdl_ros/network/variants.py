@@ -75,7 +75,7 @@ _STREET = tuple(
         v,
         name=v.name.replace('camvid', 'street'),
         label_set=LabelSet.load('street'),
-        fusion=_own_fusion(center_threshold=0.2, nms_kernel=15, stuff_area=128),
+        fusion=_own_fusion(center_threshold=0.2, nms_kernel=15, stuff_area=128, outvoted_area=2000),
     )
     for v in (_LITE0, _SMALL)
 )

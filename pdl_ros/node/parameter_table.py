@@ -221,6 +221,14 @@ TABLE = (
         live=True,
     ),
     Parameter(
+        'outvoted_area',
+        -1,
+        "Fewest network pixels of a thing's second class, three tenths of it or more, that become a "
+        "thing of their own; 0: never; -1: the variant's own.",
+        (-1, 10_000_000),
+        live=True,
+    ),
+    Parameter(
         'smoothing',
         False,
         'Against flicker: average the classes over the frames of a camera where its picture is '

@@ -73,6 +73,7 @@ class NodeSettings:
     top_k: int
     stuff_area: int
     without_center: str
+    outvoted_area: int
     smoothing: bool
     tracking: bool
     overlay_alpha: float

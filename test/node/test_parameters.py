@@ -44,6 +44,9 @@ def test_a_street_s_things_are_as_void_as_its_variant_or_its_user_says() -> None
         for choice in ('void', 'components'):
             changed = NodeSettings(**{**vars(DEFAULTS), 'without_center': choice})
             assert changed.fusion(own) == replace(own, without_center=choice)
+        for area in (0, 300):
+            changed = NodeSettings(**{**vars(DEFAULTS), 'outvoted_area': area})
+            assert changed.fusion(own) == replace(own, outvoted_area=area)
 
 
 def test_thresholds_and_the_form_of_masks_are_those_of_the_parameters_at_any_time(

@@ -95,6 +95,17 @@ def components_by_hand(semantic: np.ndarray, fusion: FusionSettings) -> list[lis
     return [part for part in parts if len(part) >= fusion.stuff_area][: fusion.top_k]
 
 
+def split_by_hand(pixels_of, centers, semantic, fusion: FusionSettings):
+    """Move the pixels of the second class of a centre, of two classes, to a centre like it."""
+    after = dict(pixels_of)
+    for index, pixels in pixels_of.items():
+        cars, dogs = ([p for p in pixels if semantic[tuple(p)] == c] for c in (CAR, DOG))
+        most, least = (cars, dogs) if len(cars) >= len(dogs) else (dogs, cars)
+        if len(least) >= fusion.outvoted_area and 10 * len(least) >= 3 * len(pixels):
+            after[index], after[len(centers) + index] = most, least
+    return after, [*centers, *centers]
+
+
 def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
     """Return (semantic, instance, panoptic, rows) of (C, H, W), (H, W), (2, H, W) float32."""
     semantic = logits.argmax(0)
@@ -112,6 +123,8 @@ def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
     if not has_centers and fusion.without_center == 'components':
         pixels_of = dict(enumerate(components_by_hand(semantic, fusion)))
         centers = [tuple(np.mean(pixels, 0)) for pixels in pixels_of.values()]
+    if fusion.outvoted_area:
+        pixels_of, centers = split_by_hand(pixels_of, centers, semantic, fusion)
     instance, panoptic = np.zeros(semantic.shape, int), np.full(semantic.shape, VOID)
     probability = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(0)
     rows, counter = [], dict.fromkeys(range(4), 0)
@@ -157,6 +170,7 @@ fusion_settings = st.builds(
     top_k=st.integers(1, 8) | st.just(200),
     stuff_area=st.integers(0, 12),
     without_center=st.sampled_from(['void', 'components']),
+    outvoted_area=st.sampled_from([0, 1, 3, 6]),
     objectness=st.sampled_from(['center', 'mask_centroid']),
     align_corners=st.booleans(),
 )
@@ -213,6 +227,38 @@ def test_a_single_centre_keeps_the_published_rule_for_all_things_of_a_frame():
     classes[2:5, 2:8] = classes[8:11, 12:18] = CAR
     heads = heads_of(classes, {(3, 4): 0.5})
     assert_same(run(heads), run(heads, replace(ALL, without_center='components')))
+
+
+@pytest.mark.parametrize('function', [fuse, fuse_reference])
+def test_a_car_behind_a_dog_that_took_its_centre_is_a_car_where_it_is_asked_for(function):
+    classes = np.zeros((12, 20), int)
+    classes[2:8, 2:12] = CAR
+    classes[4:10, 8:14] = DOG
+    heads = heads_of(classes, {(6, 9): 0.5})
+
+    def things(fusion: FusionSettings) -> list[tuple]:
+        rows = function(heads, LABEL_SET, fusion, classes.shape).segments.rows()
+        return [
+            (row['id'], row['area'], row['objectness'], row['box'], row['center'])
+            for row in rows
+            if row['is_thing']
+        ]
+
+    car, dog = int((classes == CAR).sum()), int((classes == DOG).sum())
+    assert (car, dog) == (44, 36)
+    joined = [(CAR * 100 + 1, 80, 0.5, [2, 2, 14, 10], [9, 6])]
+    assert things(replace(ALL, stuff_area=4)) == joined
+    split = replace(ALL, stuff_area=4, outvoted_area=36)
+    apart = [
+        (CAR * 100 + 1, car, 0.5, [2, 2, 12, 8], [9, 6]),
+        (DOG * 100 + 1, dog, 0.5, [8, 4, 14, 10], [9, 6]),
+    ]
+    assert things(split) == apart
+    assert things(replace(split, outvoted_area=37)) == joined, 'too small'
+    classes[4:10, 11:14] = 0
+    heads = heads_of(classes, {(6, 9): 0.5})
+    assert (classes == DOG).sum() == 18
+    assert len(things(replace(split, outvoted_area=18))) == 1, 'an edge, or doubt, is no thing'
 
 
 @settings(deadline=None, max_examples=300)
@@ -589,6 +635,7 @@ def test_a_batch_is_refused_instead_of_its_first_frame_shown_for_all():
         {'top_k': 0},
         {'stuff_area': -1},
         {'without_center': 'nearest'},
+        {'outvoted_area': -1},
         {'objectness': 'both'},
         {'score': 'center'},
     ],

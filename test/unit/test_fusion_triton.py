@@ -114,6 +114,7 @@ def test_the_kernels_compile_for_the_gpus_in_use_and_fuse_no_product_with_its_su
         'measure_components',
         'number_components',
         'count_components',
+        'split_outvoted',
         'sum_probability',
         'write_labels',
     ]
@@ -122,7 +123,7 @@ def test_the_kernels_compile_for_the_gpus_in_use_and_fuse_no_product_with_its_su
         monkeypatch.setattr(fuse_triton, name, recorder)
     heads = street_heads((32, 64), 3, CITYSCAPES)
     heads = HeadOutputs(*(h.to(dtype) for h in heads[:3]), 4)
-    fusion = replace(STREET, without_center='components')
+    fusion = replace(STREET, without_center='components', outvoted_area=40)
     fuse_each(fuse_triton.fuse_frame, heads, CITYSCAPES, fusion, (32, 64))
     for architecture in (75, 87, 90):  # Turing, Orin, Hopper
         for recorder in recorders:
