@@ -223,8 +223,8 @@ TABLE = (
     Parameter(
         'outvoted_area',
         -1,
-        "Fewest network pixels of a thing's second class, three tenths of it or more, that become a "
-        "thing of their own; 0: never; -1: the variant's own.",
+        "Fewest network pixels of a thing's second class, three tenths of it or more, that become "
+        "a thing of their own; 0: never; -1: the variant's own.",
         (-1, 10_000_000),
         live=True,
     ),
