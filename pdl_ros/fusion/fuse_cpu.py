@@ -124,7 +124,7 @@ def _count_components(
     votes = torch.zeros((count, len(things)), dtype=torch.int64)
     column = torch.from_numpy(np.searchsorted(things, parts.class_id))[:, None]
     votes.scatter_(1, column, torch.from_numpy(parts.area)[:, None])
-    total = sum_probability(semantic_head, axes, parts.number, class_id)
+    total = sum_probability(semantic_head, axes, parts.number, class_id[:, None])
     return Counts(
         votes=votes,
         probability=torch.zeros(votes.shape, dtype=torch.float64).scatter_(1, column, total),

@@ -100,7 +100,7 @@ def fuse_frame(
             semantic, thing_index, things, second, slots, instance, votes, box, moment,
             size[1], size[0], BLOCK=_BLOCK,
         )  # fmt: skip
-        at, height = torch.cat([at, at]), torch.cat([height, height])
+        height = torch.cat([height, height])
     probability = torch.zeros((rows, things), dtype=torch.int64, device=device)
     sum_probability[grid](
         logits, *logits.stride(), len(logits), *ways,
@@ -111,9 +111,10 @@ def fuse_frame(
     if settings.objectness == 'mask_centroid':
         y, x = (moment // votes.sum(1, keepdim=True).clamp(min=1)).unbind(1)
         objectness = sample(heat, axes)[0, y, x]
+    middle = (moment.double() / votes.sum(1, keepdim=True).clamp(min=1)).float()
+    at = torch.cat([at, middle[slots:]])
     if settings.without_center == 'components':
-        middle = moment.double() / votes.sum(1, keepdim=True).clamp(min=1)
-        at = torch.where(centers.used > 0, at, middle.float())
+        at = torch.where(centers.used > 0, at, middle)
         objectness = torch.where(centers.used > 0, objectness, 0.0)
     ends = torch.cat([box[:, :2], box[:, 2:] + 1], 1)
     counts = Counts(

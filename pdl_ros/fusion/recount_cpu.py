@@ -15,19 +15,20 @@ _AT_ONCE = 4096  # pixels whose logits fit into the cache
 
 
 def sum_probability(
-    semantic_head: Tensor, axes: tuple[Axis, Axis], number: np.ndarray, class_id: Tensor
+    semantic_head: Tensor, axes: tuple[Axis, Axis], number: np.ndarray, class_ids: Tensor
 ) -> Tensor:
-    """Sum the softmax of its class over each of K parts of a (H, W) map, numbered from 1: (K, 1)
-    float64.
+    """Sum the softmax of N classes over each of K parts of a (H, W) map, numbered from 1.
+
+    class_ids: (K, N) int64, of each part. -> (K, N) float64.
     """
     logits = usable(semantic_head, NO_EVIDENCE).permute(1, 2, 0).contiguous()
-    total = torch.zeros(len(class_id), dtype=torch.float64)
+    total = torch.zeros(class_ids.shape, dtype=torch.float64)
     pixels = torch.from_numpy(np.stack(np.nonzero(number)))
     for ys, xs in (part.unbind() for part in pixels.split(_AT_ONCE, 1)):
         own = torch.from_numpy(number)[ys, xs].long() - 1
         chance = sample_at(logits, axes, ys, xs).softmax(1)
-        total.index_add_(0, own, chance.gather(1, class_id[own, None])[:, 0].double())
-    return total[:, None]
+        total.index_add_(0, own, chance.gather(1, class_ids[own]).double())
+    return total
 
 
 def split_outvoted(
@@ -46,42 +47,37 @@ def split_outvoted(
     moment: (K, 2) summed y and x; it comes back with S more rows.
     """
     second = outvoted(counts.votes, smallest)
-    (split,) = torch.nonzero(second >= 0, as_tuple=True)
-    if not len(split):
+    (old,) = torch.nonzero(second >= 0, as_tuple=True)
+    if not len(old):
         return counts, moment
-    count, more = len(second), len(split)
-    counts = counts._replace(
-        votes=torch.cat([counts.votes, torch.zeros_like(counts.votes[split])]),
-        probability=torch.cat([counts.probability, torch.zeros_like(counts.probability[split])]),
-        box=torch.cat([counts.box, counts.box[split]]),
-        center=torch.cat([counts.center, counts.center[split]]),
-        objectness=torch.cat([counts.objectness, counts.objectness[split]]),
+    second, count = second[old], len(second)
+    new = torch.arange(count, count + len(old))
+    winner = winners(counts.votes[old])
+    votes, probability, box, center, objectness = (
+        torch.cat([column, column[old]]) for column in counts[:5]
     )
-    moment = np.concatenate([moment, moment[split.numpy()]])
-    counts.votes[torch.arange(count, count + more), second[split]] = counts.votes[
-        split, second[split]
-    ]
-    counts.votes[split, second[split]] = 0
-    # Rows are counted anew in pairs: what is left of an instance, and what splits off.
-    rows = torch.stack([split, torch.arange(count, count + more)], 1).flatten()
+    moment = np.concatenate([moment, moment[old.numpy()]])
+    pixels = votes[old, second]
+    votes[new] = 0
+    votes[new, second], votes[old, second] = pixels, 0
     number = np.zeros(semantic.shape, np.int32)
-    for pair, (center, thing) in enumerate(
-        zip(split.tolist(), second[split].tolist(), strict=True)
-    ):
-        x0, y0, x1, y1 = counts.box[center].tolist()
+    for row, (index, thing) in enumerate(zip(old.tolist(), second.tolist(), strict=True)):
+        x0, y0, x1, y1 = box[index].tolist()
         at = np.s_[y0:y1, x0:x1]
-        own = instance[at] == center + 1
+        own = instance[at] == index + 1
         off = own & (semantic[at] == int(class_of_thing[thing]))
-        instance[at][off] = count + pair + 1
-        for row, mask in ((center, own & ~off), (count + pair, off)):
+        instance[at][off] = count + row + 1
+        number[at][off] = row + 1
+        for place, mask in ((index, own & ~off), (count + row, off)):
             ys, xs = np.nonzero(mask)
-            number[at][mask] = 2 * pair + (row >= count) + 1
-            counts.box[row] = torch.tensor(
-                [x0 + xs.min(), y0 + ys.min(), x0 + xs.max() + 1, y0 + ys.max() + 1]
-            )
-            moment[row] = ys.sum() + y0 * len(ys), xs.sum() + x0 * len(xs)
-    winner = winners(counts.votes[rows])
-    total = sum_probability(semantic_head, axes, number, class_of_thing[winner].long())
-    counts.probability[rows] = 0.0
-    counts.probability[rows, winner] = total[:, 0]
-    return counts, moment
+            ys, xs = ys + y0, xs + x0
+            box[place] = torch.tensor([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+            moment[place] = ys.sum(), xs.sum()
+    # What splits off takes its chances with it: those of the class that it had to be, and its own.
+    classes = class_of_thing[torch.stack([winner, second], 1)].long()
+    chance = sum_probability(semantic_head, axes, number, classes)
+    probability[old, winner] -= chance[:, 0]
+    probability[new, second] = chance[:, 1]
+    middle = torch.from_numpy(moment[new.numpy()]).double() / pixels[:, None]
+    center[new] = middle.flip(1).to(center.dtype)
+    return Counts(votes, probability, box, center, objectness, counts.area), moment

@@ -72,7 +72,12 @@ def fuse_frame(
             label_set.num_classes,
             scaled.outvoted_area,
         )
-        centers, heights = torch.cat([centers, centers]), torch.cat([heights, heights])
+        # The objectness is that of the centre that they point to; their own would be their mean.
+        own = torch.zeros((2 * len(centers), 2), dtype=torch.float64, device=pixels.device)
+        area = torch.bincount(nearest - 1, minlength=len(own)).clamp(min=1)
+        own.index_add_(0, nearest - 1, pixels.double())
+        middle = (own / area[:, None])[len(centers) :].to(centers.dtype)
+        centers, heights = torch.cat([centers, middle]), torch.cat([heights, heights])
     things, running, panoptic_ids = _thing_rows(
         pixels, nearest, centers, heights, semantic, logits, heatmap, label_set, settings
     )

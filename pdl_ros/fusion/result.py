@@ -16,9 +16,10 @@ class SegmentTable(NamedTuple):
     for stuff: score = objectness × class_score (float32, paper section 3.5; the raw heatmap is
     unbounded, so objectness may pass 1), box: (S, 4) int32 (x0, y0, x1, y1) with x1, y1 exclusive,
     center: (S, 2) float32 (x, y) of the detected mass centre. A thing in a frame without centres
-    has an objectness of 0, and in their place the mean of its pixels. Coordinates are pixels of the
-    label maps. On a GPU a table has rows without a segment too, with id -1, as its length must not
-    depend on the data; `PanopticResult.cpu` leaves them out.
+    has an objectness of 0, one that another's centre took (`FusionSettings.outvoted_area`) that
+    centre's; in the place of a centre both have the mean of their pixels. Coordinates are pixels of
+    the label maps. On a GPU a table has rows without a segment too, with id -1, as its length must
+    not depend on the data; `PanopticResult.cpu` leaves them out.
     """
 
     id: Tensor

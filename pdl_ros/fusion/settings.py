@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from pdl_ros.errors import PdlError
@@ -30,8 +29,8 @@ class FusionSettings:
     objectness of 0."""
     outvoted_area: int = 0
     """An instance's pixels of its second thing class split off where they are so many or more, and
-    three tenths of it: a car behind a bicycle that took it is a car of its own, with the same
-    centre. 0: never, they are what most of it is (published rule)."""
+    three tenths of it: a car behind a bicycle that took it is a car of its own, with the objectness
+    of the bicycle's centre. 0: never, they are what most of it is (published rule)."""
     objectness: str = 'center'
     """Where the heatmap is read for an instance's score: at its detected `center` (paper, section
     3.5), or at its `mask_centroid` (detectron2 and the authors' release)."""
@@ -79,5 +78,7 @@ class FusionSettings:
             self,
             nms_kernel=2 * round((self.nms_kernel // 2) * finer) + 1,
             stuff_area=round(self.stuff_area * scale_y * scale_x),
-            outvoted_area=math.ceil(self.outvoted_area * scale_y * scale_x),
+            outvoted_area=max(round(self.outvoted_area * scale_y * scale_x), 1)
+            if self.outvoted_area
+            else 0,
         )

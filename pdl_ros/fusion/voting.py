@@ -45,7 +45,8 @@ def split_outvoted(
 ) -> Tensor:
     """Return instances 1..2 * count, (M,) int64: what splits off instance k is count + k.
 
-    instance, semantic: as in `majority_vote`.
+    instance, semantic: as in `majority_vote`. At most one class splits off an instance; pixels of a
+    third stay with the majority.
     """
     votes = torch.bincount((instance - 1) * num_classes + semantic, minlength=count * num_classes)
     other = outvoted(votes.view(count, num_classes), smallest)

@@ -51,7 +51,7 @@ class Crops(Dataset[Batch]):
         self._things = are_things(dataset.label_set, groups_of(dataset))
         augmentation = settings.augmentation
         things = [c.name for c in dataset.label_set.classes if c.is_thing]
-        require_known('paste_rare', augmentation.paste_rare, things)
+        require_known('paste_rare', augmentation.paste_rare, things, 'things')
         self._rare = ids_within(augmentation.paste_rare, dataset.label_set, groups_of(dataset))
         self._railing = (
             railing_class(augmentation, dataset.label_set) if augmentation.railing else None

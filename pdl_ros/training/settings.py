@@ -65,11 +65,13 @@ def railing_class(settings: AugmentationSettings, label_set: LabelSet) -> int:
     return stuff[name]
 
 
-def require_known(key: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise PdlError where one of the names that a recipe gives is not known."""
+def require_known(
+    key: str, names: Iterable[str], known: Iterable[str], what: str = 'classes'
+) -> None:
+    """Raise PdlError where one of the names that a recipe gives is not among the known `what`."""
     known = tuple(known)
     for name in names:
-        require(name in known, f'{key} names {name!r}; the classes are {", ".join(known)}.')
+        require(name in known, f'{key} names {name!r}; the {what} are {", ".join(known)}.')
 
 
 @dataclass(frozen=True)

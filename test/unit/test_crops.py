@@ -152,7 +152,7 @@ def test_rare_things_are_pasted_more_often_than_chance_would():
 
 def test_a_rare_thing_that_is_no_thing_ends_a_training_with_one_sentence():
     augmentation = replace(SETTINGS.augmentation, paste=1.0, paste_rare=('road',))
-    with pytest.raises(PdlError, match="paste_rare names 'road'; the classes are "):
+    with pytest.raises(PdlError, match="paste_rare names 'road'; the things are "):
         Crops(Drawn(), VARIANT, replace(SETTINGS, augmentation=augmentation), 0, 1)
 
 

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pdl_ros.bench.hard_heads import label_set_of
 from pdl_ros.bench.streets import street_heads
 from pdl_ros.errors import PdlError
 from pdl_ros.fusion import FusionSettings, PanopticResult, fuse, fuse_reference
@@ -103,7 +104,8 @@ def split_by_hand(pixels_of, centers, semantic, fusion: FusionSettings):
         most, least = (cars, dogs) if len(cars) >= len(dogs) else (dogs, cars)
         if len(least) >= fusion.outvoted_area and 10 * len(least) >= 3 * len(pixels):
             after[index], after[len(centers) + index] = most, least
-    return after, [*centers, *centers]
+    middles = {i: tuple(np.mean(pixels, 0)) for i, pixels in after.items() if i >= len(centers)}
+    return after, [*centers, *(middles.get(len(centers) + i) for i in range(len(centers)))]
 
 
 def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
@@ -119,7 +121,7 @@ def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
         ]
         if centers:
             pixels_of.setdefault(distances.index(min(distances)), []).append((y, x))
-    has_centers = bool(centers)
+    has_centers, peaks = bool(centers), centers
     if not has_centers and fusion.without_center == 'components':
         pixels_of = dict(enumerate(components_by_hand(semantic, fusion)))
         centers = [tuple(np.mean(pixels, 0)) for pixels in pixels_of.values()]
@@ -137,7 +139,8 @@ def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
         instance[ys, xs] = running
         panoptic[ys, xs] = class_id * 100 + counter[class_id]
         center = centers[index]
-        at = center if fusion.objectness == 'center' else (int(ys.mean()), int(xs.mean()))
+        at = peaks[index % len(peaks)] if has_centers else center
+        at = at if fusion.objectness == 'center' else (int(ys.mean()), int(xs.mean()))
         objectness = heatmap[at] if has_centers else 0
         rows.append(
             {
@@ -251,7 +254,7 @@ def test_a_car_behind_a_dog_that_took_its_centre_is_a_car_where_it_is_asked_for(
     split = replace(ALL, stuff_area=4, outvoted_area=36)
     apart = [
         (CAR * 100 + 1, car, 0.5, [2, 2, 12, 8], [9, 6]),
-        (DOG * 100 + 1, dog, 0.5, [8, 4, 14, 10], [9, 6]),
+        (DOG * 100 + 1, dog, 0.5, [8, 4, 14, 10], [10.5, 6.5]),
     ]
     assert things(split) == apart
     assert things(replace(split, outvoted_area=37)) == joined, 'too small'
@@ -259,6 +262,23 @@ def test_a_car_behind_a_dog_that_took_its_centre_is_a_car_where_it_is_asked_for(
     heads = heads_of(classes, {(6, 9): 0.5})
     assert (classes == DOG).sum() == 18
     assert len(things(replace(split, outvoted_area=18))) == 1, 'an edge, or doubt, is no thing'
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 9]))
+def test_of_many_thing_classes_one_splits_off_and_ids_have_room_for_few(seed, area):
+    rng = np.random.default_rng(seed)
+    labels = label_set_of(6, 5, 3)
+    blocks = np.kron(rng.integers(0, 6, (3, 4)), np.ones((4, 4), int))
+    logits = np.eye(6, dtype=np.float32)[blocks].transpose(2, 0, 1) * 3
+    logits += rng.normal(0, 1, logits.shape).astype(np.float32)
+    heatmap = (rng.random(blocks.shape) > 0.95).astype(np.float32)
+    offset = rng.normal(0, 2, (2, *blocks.shape)).astype(np.float32)
+    fusion = replace(ALL, outvoted_area=area)
+    heads = tensors(logits, heatmap, offset)
+    ours, theirs = (f(heads, labels, fusion, blocks.shape) for f in (fuse, fuse_reference))
+    assert_same(ours, theirs, 1e-5)
+    assert_table_describes_maps(ours, labels)
 
 
 @settings(deadline=None, max_examples=300)

@@ -75,7 +75,7 @@ def test_rare_things_to_paste_that_own_classes_lack_are_left_out_and_stuff_is_ne
     asked = recipe_for(camvid, None, ['augmentation.paste_rare=[bicyclist]'])
     assert asked.augmentation.paste_rare == ('bicyclist',)
     for name in ('road', 'tram'):
-        with pytest.raises(PdlError, match=f"paste_rare names '{name}'; the classes are car,"):
+        with pytest.raises(PdlError, match=f"paste_rare names '{name}'; the things are car,"):
             recipe_for(camvid, None, [f'augmentation.paste_rare=[{name}]'])
 
 

@@ -80,6 +80,7 @@ def recipe_for(
         [c.name for c in classes if c.is_thing],
         settings.augmentation.paste_rare,
         own.augmentation.paste_rare if own else (),
+        'things',
     )
     augmentation = replace(settings.augmentation, paste_rare=pasted)
     if augmentation.railing:
@@ -97,13 +98,17 @@ def recipe_for(
 
 
 def _known(
-    key: str, known: Sequence[str], names: tuple[str, ...], may_go: tuple[str, ...]
+    key: str,
+    known: Sequence[str],
+    names: tuple[str, ...],
+    may_go: tuple[str, ...],
+    what: str = 'classes',
 ) -> tuple[str, ...]:
     """Return the names of a key without those that may go and are not known; PdlError for others
     that are not.
     """
     kept = tuple(n for n in names if n in known or n not in may_go)
-    require_known(key, kept, known)
+    require_known(key, kept, known, what)
     return kept
 
 
