@@ -203,7 +203,7 @@ def _drawer(shape: dict):
 
 
 def idd(raw: Path, out: Path) -> None:
-    """Seven coarse classes, no instances; every second picture of val, which are many."""
+    """Seven coarse classes, no instances; of val every second, which its scores were always of."""
     writer = Writer(out)
     folder = raw / 'street' / 'idd_lite'
     for split, every in (('train', 1), ('val', 2)):

@@ -111,10 +111,10 @@ def fuse_frame(
     if settings.objectness == 'mask_centroid':
         y, x = (moment // votes.sum(1, keepdim=True).clamp(min=1)).unbind(1)
         objectness = sample(heat, axes)[0, y, x]
-    middle = (moment.double() / votes.sum(1, keepdim=True).clamp(min=1)).float()
-    at = torch.cat([at, middle[slots:]])
+    if settings.outvoted_area:
+        at = torch.cat([at, _middles(moment[slots:], votes[slots:])])
     if settings.without_center == 'components':
-        at = torch.where(centers.used > 0, at, middle)
+        at = torch.where(centers.used > 0, at, _middles(moment, votes))
         objectness = torch.where(centers.used > 0, objectness, 0.0)
     ends = torch.cat([box[:, :2], box[:, 2:] + 1], 1)
     counts = Counts(
@@ -128,6 +128,11 @@ def fuse_frame(
     table, labels = tabulate(counts, label_set, settings, scaled.stuff_area)
     write_labels[grid](semantic, instance, panoptic, *labels, pixels, BLOCK=_BLOCK)
     return PanopticResult(semantic, instance, panoptic, table)
+
+
+def _middles(moment: Tensor, votes: Tensor) -> Tensor:
+    """Return the means (y, x) of the pixels of each slot: (K, 2) float32."""
+    return (moment.double() / votes.sum(1, keepdim=True).clamp(min=1)).float()
 
 
 def _group_components(

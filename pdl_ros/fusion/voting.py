@@ -16,8 +16,7 @@ def majority_vote(
     instance (M,) int64 in 1..count, semantic (M,) int64. A tie goes to the smallest class id.
     Instances without pixels have area 0.
     """
-    votes = torch.bincount((instance - 1) * num_classes + semantic, minlength=count * num_classes)
-    votes = votes.view(count, num_classes)
+    votes = _votes(instance, semantic, count, num_classes)
     return winners(votes), votes.sum(1)
 
 
@@ -48,8 +47,7 @@ def split_outvoted(
     instance, semantic: as in `majority_vote`. At most one class splits off an instance; pixels of a
     third stay with the majority.
     """
-    votes = torch.bincount((instance - 1) * num_classes + semantic, minlength=count * num_classes)
-    other = outvoted(votes.view(count, num_classes), smallest)
+    other = outvoted(_votes(instance, semantic, count, num_classes), smallest)
     return torch.where(semantic == other[instance - 1], instance + count, instance)
 
 
@@ -59,3 +57,9 @@ def number_within_class(classes: Tensor, num_classes: int) -> Tensor:
     """
     one_hot = classes[:, None] == torch.arange(num_classes, device=classes.device)
     return one_hot.cumsum(0).gather(1, classes[:, None])[:, 0]
+
+
+def _votes(instance: Tensor, semantic: Tensor, count: int, num_classes: int) -> Tensor:
+    """Count the pixels of each of instances 1..count by class: (count, num_classes) int64."""
+    votes = torch.bincount((instance - 1) * num_classes + semantic, minlength=count * num_classes)
+    return votes.view(count, num_classes)

@@ -17,7 +17,7 @@ from pdl_ros.errors import PdlError
 from pdl_ros.network.variants import Variant
 from pdl_ros.preprocessing import network_size
 from pdl_ros.training.augmentation import augment
-from pdl_ros.training.camera import other_camera
+from pdl_ros.training.other_camera import other_camera
 from pdl_ros.training.paste import paste_things, richest
 from pdl_ros.training.railing import draw_railing
 from pdl_ros.training.settings import TrainSettings, railing_class, require_known

@@ -14,8 +14,8 @@ from pdl_ros.datasets.groups import ids_within
 from pdl_ros.demo.scene import SceneDataset
 from pdl_ros.errors import PdlError
 from pdl_ros.preprocessing import network_size
-from pdl_ros.training.camera import other_camera
 from pdl_ros.training.crops import Crops, load
+from pdl_ros.training.other_camera import other_camera
 from pdl_ros.training.paste import richest
 from pdl_ros.training.settings import AugmentationSettings
 
