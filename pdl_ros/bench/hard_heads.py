@@ -74,6 +74,7 @@ def hard_settings(choose: Choose) -> FusionSettings:
         outvoted_area=choose((0, 0, 1, 5, 40)),
         objectness=choose(('center', 'mask_centroid')),
         score=choose(('both', 'semantic', 'instance')),
+        score_threshold=choose((0.0, 0.0, 0.137, 0.639)),  # no score is just there
         align_corners=choose((False, True)),
         rescale=choose((False, True)),
     )

@@ -5,6 +5,7 @@ are tested against.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -60,8 +61,9 @@ def fuse_frame(
         )
         centers = torch.from_numpy(parts.center).to(offset)
         nearest = torch.from_numpy(parts.number).to(pixels)[pixels.unbind(1)]
-        # No centre speaks for them, wherever objectness is read otherwise.
+        # No centre speaks for them, wherever objectness is read otherwise, or against them.
         heights, heatmap = offset.new_zeros(len(centers)), torch.zeros_like(heatmap)
+        settings = replace(settings, score_threshold=0.0)
     grouped = nearest > 0  # things without a centre or an offset stay void
     pixels, nearest = pixels[grouped], nearest[grouped]
     if settings.outvoted_area and len(centers):
@@ -103,40 +105,45 @@ def _thing_rows(
     label_set: LabelSet,
     settings: FusionSettings,
 ) -> tuple[SegmentTable, Tensor, Tensor]:
-    """Return the table of the instances that own pixels, and two maps from centre index 0..K to
-    label values. centers: (K, 2) float32 (y, x); heights: (K,) of the heatmap there.
+    """Return the table of the instances that own pixels and reach the score, and two maps from
+    centre index 0..K to label values. centers: (K, 2) float32 (y, x); heights: (K,) of the heatmap
+    there.
     """
     ys, xs = pixels.unbind(1)
     count = len(centers)
     all_classes, all_areas = majority_vote(nearest, semantic[ys, xs], count, label_set.num_classes)
     found = torch.nonzero(all_areas)[:, 0]
+    classes = all_classes[found]
+    kept = torch.arange(len(found), device=pixels.device)
+    position = kept.new_zeros(count + 1)
+    position[found + 1] = kept
+    row = position[nearest]
+    scores = score_instances(
+        heatmap, logits[:, ys, xs], pixels, row, classes, heights[found], settings
+    )
+    if settings.score_threshold:
+        kept = kept[scores.score >= settings.score_threshold]
     # An id has room for label_divisor - 1 instances of a class; what is beyond them is void.
-    numbers = number_within_class(all_classes[found], label_set.num_classes)
+    numbers = number_within_class(classes[kept], label_set.num_classes)
     fits = numbers < label_set.label_divisor
-    kept, numbers = found[fits], numbers[fits]
-    classes, area = all_classes[kept], all_areas[kept]
-    at, heights = centers[kept], heights[kept]
+    kept, numbers = kept[fits], numbers[fits]
+    at, classes = found[kept], classes[kept]
     running = torch.zeros(count + 1, dtype=torch.int32, device=pixels.device)
-    running[kept + 1] = torch.arange(1, len(kept) + 1, dtype=torch.int32, device=pixels.device)
-    row = running[nearest].long() - 1
-    if len(kept) < len(found):
-        own = row >= 0
-        ys, xs, row, pixels = ys[own], xs[own], row[own], pixels[own]
+    running[at + 1] = torch.arange(1, len(kept) + 1, dtype=torch.int32, device=pixels.device)
     ids = (classes * label_set.label_divisor + numbers).int()
     panoptic_ids = torch.full((count + 1,), PANOPTIC_VOID, dtype=torch.int32, device=pixels.device)
-    panoptic_ids[kept + 1] = ids
-    scores = score_instances(heatmap, logits[:, ys, xs], pixels, row, classes, heights, settings)
+    panoptic_ids[at + 1] = ids
     table = SegmentTable(
         id=ids,
         class_id=classes.int(),
         is_thing=torch.ones_like(classes, dtype=torch.bool),
-        instance_id=running[kept + 1],
-        area=area.int(),
-        score=scores.score,
-        objectness=scores.objectness,
-        class_score=scores.class_score,
-        box=_boxes(ys, xs, row, len(kept)),
-        center=at.flip(1),
+        instance_id=running[at + 1],
+        area=all_areas[at].int(),
+        score=scores.score[kept],
+        objectness=scores.objectness[kept],
+        class_score=scores.class_score[kept],
+        box=_boxes(ys, xs, row, len(found))[kept],
+        center=centers[at].flip(1),
     )
     return table, running, panoptic_ids
 

@@ -38,6 +38,9 @@ class FusionSettings:
     """What an instance's score is: objectness × class score (`both`; paper, section 3.5), only the
     class score (`semantic`), or only the objectness (`instance`). The names are those of the
     authors' release."""
+    score_threshold: float = 0.0
+    """An instance with a lower score is no thing: void. What takes the place of a centre
+    (`without_center`) is kept. 0: all are kept (published rule)."""
     align_corners: bool = False
     """Bilinear convention of the network's variant."""
     rescale: bool = True
@@ -64,6 +67,9 @@ class FusionSettings:
             raise PdlError(f'outvoted_area is {self.outvoted_area}; it must not be negative.')
         if self.score not in ('both', 'semantic', 'instance'):
             raise PdlError(f'score is {self.score!r}; it can be both, semantic or instance.')
+
+        if not self.score_threshold >= 0:
+            raise PdlError(f'score_threshold is {self.score_threshold}; it must not be negative.')
 
     def scaled(self, scale_y: float, scale_x: float) -> FusionSettings:
         """Return the settings in output pixels, which are 1 / scale pixels of the network input.

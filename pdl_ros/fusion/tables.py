@@ -48,10 +48,17 @@ class Labels(NamedTuple):
 
 
 def tabulate(
-    counts: Counts, label_set: LabelSet, settings: FusionSettings, stuff_area: int
+    counts: Counts,
+    label_set: LabelSet,
+    settings: FusionSettings,
+    stuff_area: int,
+    has_center: bool | Tensor,
 ) -> tuple[SegmentTable, Labels]:
-    """Return a table of K + C rows, of which those with id -1 are no segments, and the labels."""
-    things, running, panoptic_ids = _things(counts, label_set, settings)
+    """Return a table of K + C rows, of which those with id -1 are no segments, and the labels.
+
+    has_center: () bool, whether the frame has one; without, scores decide nothing.
+    """
+    things, running, panoptic_ids = _things(counts, label_set, settings, has_center)
     stuff, stuff_ids = _stuff(counts.area, label_set, stuff_area)
     table = SegmentTable(*(torch.cat(pair) for pair in zip(things, stuff, strict=True)))
     return table, Labels(running, panoptic_ids, stuff_ids)
@@ -71,14 +78,19 @@ def thing_classes(label_set: LabelSet, device: torch.device) -> tuple[Tensor, Te
 
 
 def _things(
-    counts: Counts, label_set: LabelSet, settings: FusionSettings
+    counts: Counts, label_set: LabelSet, settings: FusionSettings, has_center: bool | Tensor
 ) -> tuple[SegmentTable, Tensor, Tensor]:
     votes, device = counts.votes, counts.votes.device
     class_of_thing, _ = thing_classes(label_set, device)
     area = votes.sum(1)
     winner = winners(votes)
     classes = class_of_thing[winner].long()
+    probability = counts.probability.gather(1, winner[:, None])[:, 0]
+    class_score = (probability / area.clamp(min=1)).float()
+    score = combine(counts.objectness, class_score, settings.score)
     found = area > 0
+    if settings.score_threshold:
+        found = found & ((score >= settings.score_threshold) | ~torch.as_tensor(has_center))
     # Empty slots are numbered as a class of their own.
     numbers = number_within_class(
         torch.where(found, classes, label_set.num_classes), label_set.num_classes + 1
@@ -87,15 +99,13 @@ def _things(
     kept = found & (numbers < label_set.label_divisor)
     running = torch.where(kept, kept.cumsum(0), 0).int()
     ids = (classes * label_set.label_divisor + numbers).int()
-    probability = counts.probability.gather(1, winner[:, None])[:, 0]
-    class_score = (probability / area.clamp(min=1)).float()
     table = SegmentTable(
         id=torch.where(kept, ids, -1),
         class_id=classes.int(),
         is_thing=torch.ones_like(kept),
         instance_id=running,
         area=area.int(),
-        score=combine(counts.objectness, class_score, settings.score),
+        score=score,
         objectness=counts.objectness,
         class_score=class_score,
         box=counts.box,

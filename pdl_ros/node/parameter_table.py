@@ -229,6 +229,14 @@ TABLE = (
         live=True,
     ),
     Parameter(
+        'score_threshold',
+        -1.0,
+        'Score that a thing must reach in a frame with centres, or it is void; 0: all do; -1: the '
+        "variant's own.",
+        (-1.0, 1000.0),
+        live=True,
+    ),
+    Parameter(
         'smoothing',
         False,
         'Against flicker: average the classes over the frames of a camera where its picture is '

@@ -74,6 +74,7 @@ class NodeSettings:
     stuff_area: int
     without_center: str
     outvoted_area: int
+    score_threshold: float
     smoothing: bool
     tracking: bool
     overlay_alpha: float

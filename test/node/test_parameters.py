@@ -47,6 +47,9 @@ def test_a_street_s_things_are_as_void_as_its_variant_or_its_user_says() -> None
         for area in (0, 300):
             changed = NodeSettings(**{**vars(DEFAULTS), 'outvoted_area': area})
             assert changed.fusion(own) == replace(own, outvoted_area=area)
+        for score in (0.0, 0.3):
+            changed = NodeSettings(**{**vars(DEFAULTS), 'score_threshold': score})
+            assert changed.fusion(own) == replace(own, score_threshold=score)
 
 
 def test_thresholds_and_the_form_of_masks_are_those_of_the_parameters_at_any_time(
@@ -72,7 +75,17 @@ def test_thresholds_and_the_form_of_masks_are_those_of_the_parameters_at_any_tim
         for instance in outputs['instances'].instances:
             assert_is_the_bitmap(instance, pixels_of(outputs['instance/image']))
 
-        assert node.set_parameters(mask_encoding='none') == ['']
+        scores = sorted(instance.score for instance in outputs['instances'].instances)
+        assert scores[0] < scores[-1]
+        assert node.set_parameters(score_threshold=scores[-1] - 1e-4) == ['']
+        outputs = node.send(message_of(rgb, 'rgb8', node.header()))
+        (best,) = {instance.score for instance in outputs['instances'].instances}
+        assert best == scores[-1]
+        shown = {instance.panoptic_id for instance in outputs['instances'].instances}
+        assert set(np.unique(pixels_of(outputs['panoptic/image']))) >= {*shown, 65535}
+        assert pixels_of(outputs['instance/image']).max() == len(shown)
+
+        assert node.set_parameters(score_threshold=-1.0, mask_encoding='none') == ['', '']
         outputs = node.send(message_of(rgb, 'rgb8', node.header()))
         assert outputs['instances'].instances
         for instance in outputs['instances'].instances:

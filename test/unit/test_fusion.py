@@ -130,18 +130,22 @@ def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
     instance, panoptic = np.zeros(semantic.shape, int), np.full(semantic.shape, VOID)
     probability = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(0)
     rows, counter = [], dict.fromkeys(range(4), 0)
-    for running, index in enumerate(sorted(pixels_of), 1):
+    for index in sorted(pixels_of):
         pixels = np.array(pixels_of[index])
         ys, xs = pixels[:, 0], pixels[:, 1]
         votes = [list(semantic[ys, xs]).count(c) for c in range(4)]
         class_id = votes.index(max(votes))  # a tie goes to the smallest class
-        counter[class_id] += 1
-        instance[ys, xs] = running
-        panoptic[ys, xs] = class_id * 100 + counter[class_id]
         center = centers[index]
         at = peaks[index % len(peaks)] if has_centers else center
         at = at if fusion.objectness == 'center' else (int(ys.mean()), int(xs.mean()))
         objectness = heatmap[at] if has_centers else 0
+        score = objectness * probability[class_id, ys, xs].mean()
+        if fusion.score_threshold and has_centers and score < fusion.score_threshold:
+            continue
+        counter[class_id] += 1
+        running = len(rows) + 1
+        instance[ys, xs] = running
+        panoptic[ys, xs] = class_id * 100 + counter[class_id]
         rows.append(
             {
                 'id': class_id * 100 + counter[class_id],
@@ -149,7 +153,7 @@ def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
                 'is_thing': True,
                 'instance_id': running,
                 'area': len(pixels),
-                'score': objectness * probability[class_id, ys, xs].mean(),
+                'score': score,
                 'objectness': objectness,
                 'class_score': probability[class_id, ys, xs].mean(),
                 'box': [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1],
@@ -175,6 +179,7 @@ fusion_settings = st.builds(
     without_center=st.sampled_from(['void', 'components']),
     outvoted_area=st.sampled_from([0, 1, 3, 6]),
     objectness=st.sampled_from(['center', 'mask_centroid']),
+    score_threshold=st.sampled_from([0.0, 0.137, 0.39]),  # no score is just there
     align_corners=st.booleans(),
 )
 
@@ -262,6 +267,35 @@ def test_a_car_behind_a_dog_that_took_its_centre_is_a_car_where_it_is_asked_for(
     heads = heads_of(classes, {(6, 9): 0.5})
     assert (classes == DOG).sum() == 18
     assert len(things(replace(split, outvoted_area=18))) == 1, 'an edge, or doubt, is no thing'
+
+
+@pytest.mark.parametrize('function', [fuse, fuse_reference])
+def test_a_thing_that_is_hardly_believed_is_void_where_it_is_asked_for(function):
+    classes = np.zeros((12, 24), int)
+    cars = np.s_[2:5, 2:8], np.s_[2:5, 10:14], np.s_[8:11, 12:18]
+    for car in cars:
+        classes[car] = CAR
+    heads = heads_of(classes, {(3, 4): 0.25, (3, 12): 0.5, (9, 14): 0.75})
+
+    def ids(threshold: float) -> list[tuple[int, int]]:
+        fusion = replace(ALL, score='instance', score_threshold=threshold)
+        result = function(heads, LABEL_SET, fusion, classes.shape)
+        assert_table_describes_maps(result)
+        assert (result.semantic.numpy() == classes).all(), 'the class stays'
+        return [(int(result.panoptic[car].max()), int(result.instance[car].max())) for car in cars]
+
+    first, second, third = (CAR * 100 + n for n in (1, 2, 3))
+    assert ids(0) == ids(0.25) == [(first, 1), (second, 2), (third, 3)], 'as much is enough'
+    assert ids(0.3) == [(VOID, 0), (first, 1), (second, 2)]
+    assert ids(0.9) == [(VOID, 0)] * 3
+
+
+def test_what_takes_the_place_of_a_centre_is_kept_though_its_score_is_nothing():
+    classes = np.zeros((12, 20), int)
+    classes[2:5, 2:8] = CAR
+    fusion = replace(ALL, without_center='components', stuff_area=4)
+    heads = heads_of(classes, {})
+    assert_same(run(heads, fusion), run(heads, replace(fusion, score_threshold=0.5)))
 
 
 @settings(deadline=None, max_examples=100)
@@ -656,6 +690,7 @@ def test_a_batch_is_refused_instead_of_its_first_frame_shown_for_all():
         {'stuff_area': -1},
         {'without_center': 'nearest'},
         {'outvoted_area': -1},
+        {'score_threshold': -0.1},
         {'objectness': 'both'},
         {'score': 'center'},
     ],
