@@ -58,6 +58,12 @@ COCO = {
     'gravel': 'road|sidewalk|vegetation',
     'mountain-merged': 'building|vegetation',
 }
+# Things beside a street or in a field that are none of a street network's. What people wear and
+# hold stays unknown: other sets count it to the person.
+NONE_OF_OURS = {
+    *('bird', 'cat', 'dog', 'horse', 'sheep', 'cow', 'elephant', 'bear', 'zebra', 'giraffe'),
+    *('airplane', 'boat', 'bench', 'fire hydrant', 'parking meter', 'potted plant'),
+}
 SCENE = {'tree': 'vegetation', 'pavement': 'sidewalk'}
 LIMA = {'Pista': 'road', 'Vehiculo': 'car|large vehicle', 'Peaton': 'person'}
 LIMA_CROWD = {'Moto': 'rider|two-wheeler'}
@@ -122,8 +128,9 @@ def camvid(raw: Path, out: Path) -> None:
 
 
 def coco(raw: Path, out: Path) -> None:
-    """Pictures with people or vehicles; stuff where COCO's panoptic labels are at hand. Every tenth
-    id is kept for validation, and is used there if it is of a street.
+    """Pictures with people or vehicles, and with what is neither; stuff where COCO's panoptic
+    labels are at hand. Every tenth id is kept for validation, and is used there if it is of a
+    street.
     """
     writer, done = Writer(out), set[str]()
     sources = [
@@ -139,7 +146,7 @@ def coco(raw: Path, out: Path) -> None:
             picture, labels = read_pair(source, i)
             shown = {names[s.class_id] for s in labels.segments}
             kept = int(image) % 10 == 0
-            if not shown & (STREET if kept else {*STREET, 'person'}):
+            if not shown & (STREET if kept else {*STREET, 'person', *NONE_OF_OURS}):
                 continue
             done.add(image)
             size = picture.shape[:2]
@@ -151,7 +158,8 @@ def coco(raw: Path, out: Path) -> None:
                 name = names[s.class_id]
                 street = COCO.get(name)
                 if street is None:
-                    if name.endswith('-merged') or name.endswith('-other'):
+                    none_of_ours = name in NONE_OF_OURS and not kept
+                    if name.endswith('-merged') or name.endswith('-other') or none_of_ours:
                         regions.append((SOME_STUFF, 0, mask))
                     continue
                 if name == 'person' and (mask & wheels).any():
