@@ -15,6 +15,7 @@ from pdl_ros.datasets.layouts import open_dataset
 from pdl_ros.demo.scene import SceneDataset
 from pdl_ros.labels import LabelSet
 from pdl_ros.network import checkpoints
+from pdl_ros.network.weight_files import find_weights
 
 STREET = Path(__file__).resolve().parents[2] / 'examples' / 'street'
 
@@ -81,3 +82,23 @@ def test_a_favoured_class_gets_so_much_more_everywhere_and_the_others_nothing(
     monkeypatch.setattr(sys, 'argv', ['favour.py', str(source), str(out), 'yeti=0.5'])
     with pytest.raises(SystemExit, match="no class 'yeti'"):
         runpy.run_path(str(STREET / 'favour.py'), run_name='__main__')
+
+
+def test_street_weights_as_camvid_s_say_the_same_of_the_classes_that_both_know(
+    tmp_path, monkeypatch
+):
+    source, out = find_weights('street_efficientnet_lite0'), tmp_path / 'camvid.safetensors'
+    monkeypatch.setattr(sys, 'argv', ['as_camvid.py', str(source), str(out)])
+    runpy.run_path(str(STREET / 'as_camvid.py'), run_name='__main__')
+    image = torch.zeros(1, 3, 64, 96)
+    (street, ours), (camvid, theirs) = map(checkpoints.load, (source, out))
+    with torch.inference_mode():
+        before, after = street.eval()(image), camvid.eval()(image)
+    assert theirs.name == 'camvid_efficientnet_lite0'
+    torch.testing.assert_close(after.offset, before.offset)
+    row_of = [{c.name: i for i, c in enumerate(v.label_set.classes)} for v in (ours, theirs)]
+    pairs = [('road', 'road'), ('sidewalk', 'pavement'), ('two-wheeler', 'bicyclist')]
+    for old, new in pairs:
+        torch.testing.assert_close(
+            after.semantic[:, row_of[1][new]], before.semantic[:, row_of[0][old]]
+        )
