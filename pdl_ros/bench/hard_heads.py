@@ -75,6 +75,7 @@ def hard_settings(choose: Choose) -> FusionSettings:
         objectness=choose(('center', 'mask_centroid')),
         score=choose(('both', 'semantic', 'instance')),
         score_threshold=choose((0.0, 0.0, 0.137, 0.639)),  # no score is just there
+        doubtful_area=choose((0, 0, 5, 40)),
         align_corners=choose((False, True)),
         rescale=choose((False, True)),
     )

@@ -75,7 +75,7 @@ def fuse_frame(
         counts = _count_components(
             counts, semantic, instance, semantic_head, axes, label_set, scaled
         )
-    table, labels = tabulate(counts, label_set, settings, scaled.stuff_area, len(centers) > 0)
+    table, labels = tabulate(counts, label_set, scaled, len(centers) > 0)
     panoptic = np.empty(size, np.int32)
     running, panoptic_ids, stuff_ids = (label.numpy() for label in labels)
     parallel_for(

@@ -125,7 +125,7 @@ def fuse_frame(
         objectness,
         area,
     )
-    table, labels = tabulate(counts, label_set, settings, scaled.stuff_area, centers.used > 0)
+    table, labels = tabulate(counts, label_set, scaled, centers.used > 0)
     write_labels[grid](semantic, instance, panoptic, *labels, pixels, BLOCK=_BLOCK)
     return PanopticResult(semantic, instance, panoptic, table)
 

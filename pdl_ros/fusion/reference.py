@@ -17,7 +17,7 @@ from pdl_ros.fusion.grouping import group_pixels
 from pdl_ros.fusion.limits import NO_EVIDENCE
 from pdl_ros.fusion.result import PanopticResult, SegmentTable
 from pdl_ros.fusion.sampling import Grids, sample, usable
-from pdl_ros.fusion.scores import score_instances
+from pdl_ros.fusion.scores import believed, score_instances
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.fusion.voting import majority_vote, number_within_class, split_outvoted
 from pdl_ros.labels import LabelSet
@@ -63,7 +63,7 @@ def fuse_frame(
         nearest = torch.from_numpy(parts.number).to(pixels)[pixels.unbind(1)]
         # No centre speaks for them, wherever objectness is read otherwise, or against them.
         heights, heatmap = offset.new_zeros(len(centers)), torch.zeros_like(heatmap)
-        settings = replace(settings, score_threshold=0.0)
+        scaled = replace(scaled, score_threshold=0.0)
     grouped = nearest > 0  # things without a centre or an offset stay void
     pixels, nearest = pixels[grouped], nearest[grouped]
     if settings.outvoted_area and len(centers):
@@ -81,7 +81,7 @@ def fuse_frame(
         middle = (own / area[:, None])[len(centers) :].to(centers.dtype)
         centers, heights = torch.cat([centers, middle]), torch.cat([heights, heights])
     things, running, panoptic_ids = _thing_rows(
-        pixels, nearest, centers, heights, semantic, logits, heatmap, label_set, settings
+        pixels, nearest, centers, heights, semantic, logits, heatmap, label_set, scaled
     )
     stuff, stuff_ids = _stuff_rows(semantic, is_thing, scaled.stuff_area, label_set)
 
@@ -103,7 +103,7 @@ def _thing_rows(
     logits: Tensor,
     heatmap: Tensor,
     label_set: LabelSet,
-    settings: FusionSettings,
+    scaled: FusionSettings,
 ) -> tuple[SegmentTable, Tensor, Tensor]:
     """Return the table of the instances that own pixels and reach the score, and two maps from
     centre index 0..K to label values. centers: (K, 2) float32 (y, x); heights: (K,) of the heatmap
@@ -119,10 +119,9 @@ def _thing_rows(
     position[found + 1] = kept
     row = position[nearest]
     scores = score_instances(
-        heatmap, logits[:, ys, xs], pixels, row, classes, heights[found], settings
+        heatmap, logits[:, ys, xs], pixels, row, classes, heights[found], scaled
     )
-    if settings.score_threshold:
-        kept = kept[scores.score >= settings.score_threshold]
+    kept = kept[believed(scores.score, all_areas[found], scaled)]
     # An id has room for label_divisor - 1 instances of a class; what is beyond them is void.
     numbers = number_within_class(classes[kept], label_set.num_classes)
     fits = numbers < label_set.label_divisor

@@ -52,6 +52,16 @@ def combine(objectness: Tensor, class_score: Tensor, score: str) -> Tensor:
     return class_score if score == 'semantic' else objectness
 
 
+def believed(score: Tensor, area: Tensor, scaled: FusionSettings) -> Tensor:
+    """Return which of K instances, of so many output pixels, are things: (K,) bool. scaled: the
+    settings in output pixels.
+    """
+    if not scaled.score_threshold:
+        return torch.ones_like(area, dtype=torch.bool)
+    enough = score >= scaled.score_threshold
+    return enough | (area >= scaled.doubtful_area) if scaled.doubtful_area else enough
+
+
 def _sum_by(index: Tensor, values: Tensor, count: int) -> Tensor:
     # In float64: a running float32 sum over a large mask is off by 1e-4.
     total = torch.zeros(count, dtype=torch.float64, device=values.device)

@@ -41,6 +41,9 @@ class FusionSettings:
     score_threshold: float = 0.0
     """An instance with a lower score is no thing: void. What takes the place of a centre
     (`without_center`) is kept. 0: all are kept (published rule)."""
+    doubtful_area: int = 0
+    """Only instances of fewer pixels are asked for their score; 0: all are. Slivers are wrong more
+    often than something large that is only half seen."""
     align_corners: bool = False
     """Bilinear convention of the network's variant."""
     rescale: bool = True
@@ -70,6 +73,8 @@ class FusionSettings:
 
         if not self.score_threshold >= 0:
             raise PdlError(f'score_threshold is {self.score_threshold}; it must not be negative.')
+        if self.doubtful_area < 0:
+            raise PdlError(f'doubtful_area is {self.doubtful_area}; it must not be negative.')
 
     def scaled(self, scale_y: float, scale_x: float) -> FusionSettings:
         """Return the settings in output pixels, which are 1 / scale pixels of the network input.
@@ -80,11 +85,14 @@ class FusionSettings:
         if not self.rescale:
             return self
         finer = (max(scale_y, 1.0) * max(scale_x, 1.0)) ** 0.5
+
+        def scaled(area: int) -> int:  # what is switched on stays on
+            return max(round(area * scale_y * scale_x), 1) if area else 0
+
         return replace(
             self,
             nms_kernel=2 * round((self.nms_kernel // 2) * finer) + 1,
             stuff_area=round(self.stuff_area * scale_y * scale_x),
-            outvoted_area=max(round(self.outvoted_area * scale_y * scale_x), 1)
-            if self.outvoted_area
-            else 0,
+            outvoted_area=scaled(self.outvoted_area),
+            doubtful_area=scaled(self.doubtful_area),
         )

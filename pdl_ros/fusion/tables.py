@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pdl_ros.fusion.result import SegmentTable
-from pdl_ros.fusion.scores import combine
+from pdl_ros.fusion.scores import believed, combine
 from pdl_ros.fusion.settings import FusionSettings
 from pdl_ros.fusion.voting import number_within_class, winners
 from pdl_ros.labels import LabelSet
@@ -50,16 +50,16 @@ class Labels(NamedTuple):
 def tabulate(
     counts: Counts,
     label_set: LabelSet,
-    settings: FusionSettings,
-    stuff_area: int,
+    scaled: FusionSettings,
     has_center: bool | Tensor,
 ) -> tuple[SegmentTable, Labels]:
     """Return a table of K + C rows, of which those with id -1 are no segments, and the labels.
 
-    has_center: () bool, whether the frame has one; without, scores decide nothing.
+    scaled: the settings in output pixels. has_center: () bool, whether the frame has one; without,
+    scores decide nothing.
     """
-    things, running, panoptic_ids = _things(counts, label_set, settings, has_center)
-    stuff, stuff_ids = _stuff(counts.area, label_set, stuff_area)
+    things, running, panoptic_ids = _things(counts, label_set, scaled, has_center)
+    stuff, stuff_ids = _stuff(counts.area, label_set, scaled.stuff_area)
     table = SegmentTable(*(torch.cat(pair) for pair in zip(things, stuff, strict=True)))
     return table, Labels(running, panoptic_ids, stuff_ids)
 
@@ -78,7 +78,7 @@ def thing_classes(label_set: LabelSet, device: torch.device) -> tuple[Tensor, Te
 
 
 def _things(
-    counts: Counts, label_set: LabelSet, settings: FusionSettings, has_center: bool | Tensor
+    counts: Counts, label_set: LabelSet, scaled: FusionSettings, has_center: bool | Tensor
 ) -> tuple[SegmentTable, Tensor, Tensor]:
     votes, device = counts.votes, counts.votes.device
     class_of_thing, _ = thing_classes(label_set, device)
@@ -87,10 +87,8 @@ def _things(
     classes = class_of_thing[winner].long()
     probability = counts.probability.gather(1, winner[:, None])[:, 0]
     class_score = (probability / area.clamp(min=1)).float()
-    score = combine(counts.objectness, class_score, settings.score)
-    found = area > 0
-    if settings.score_threshold:
-        found = found & ((score >= settings.score_threshold) | ~torch.as_tensor(has_center))
+    score = combine(counts.objectness, class_score, scaled.score)
+    found = (area > 0) & (believed(score, area, scaled) | ~torch.as_tensor(has_center))
     # Empty slots are numbered as a class of their own.
     numbers = number_within_class(
         torch.where(found, classes, label_set.num_classes), label_set.num_classes + 1

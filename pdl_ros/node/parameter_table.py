@@ -237,6 +237,14 @@ TABLE = (
         live=True,
     ),
     Parameter(
+        'doubtful_area',
+        -1,
+        'Only things of fewer network pixels are asked for their score; 0: all are; -1: the '
+        "variant's own.",
+        (-1, 10_000_000),
+        live=True,
+    ),
+    Parameter(
         'smoothing',
         False,
         'Against flicker: average the classes over the frames of a camera where its picture is '

@@ -75,6 +75,7 @@ class NodeSettings:
     without_center: str
     outvoted_area: int
     score_threshold: float
+    doubtful_area: int
     smoothing: bool
     tracking: bool
     overlay_alpha: float

@@ -50,6 +50,8 @@ def test_a_street_s_things_are_as_void_as_its_variant_or_its_user_says() -> None
         for score in (0.0, 0.3):
             changed = NodeSettings(**{**vars(DEFAULTS), 'score_threshold': score})
             assert changed.fusion(own) == replace(own, score_threshold=score)
+        changed = NodeSettings(**{**vars(DEFAULTS), 'doubtful_area': 7})
+        assert changed.fusion(own) == replace(own, doubtful_area=7)
 
 
 def test_thresholds_and_the_form_of_masks_are_those_of_the_parameters_at_any_time(

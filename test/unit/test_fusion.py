@@ -140,7 +140,8 @@ def fuse_by_hand(logits, heatmap, offset, fusion: FusionSettings):
         at = at if fusion.objectness == 'center' else (int(ys.mean()), int(xs.mean()))
         objectness = heatmap[at] if has_centers else 0
         score = objectness * probability[class_id, ys, xs].mean()
-        if fusion.score_threshold and has_centers and score < fusion.score_threshold:
+        doubtful = has_centers and (not fusion.doubtful_area or len(pixels) < fusion.doubtful_area)
+        if doubtful and fusion.score_threshold and score < fusion.score_threshold:
             continue
         counter[class_id] += 1
         running = len(rows) + 1
@@ -180,6 +181,7 @@ fusion_settings = st.builds(
     outvoted_area=st.sampled_from([0, 1, 3, 6]),
     objectness=st.sampled_from(['center', 'mask_centroid']),
     score_threshold=st.sampled_from([0.0, 0.137, 0.39]),  # no score is just there
+    doubtful_area=st.sampled_from([0, 3, 6]),
     align_corners=st.booleans(),
 )
 
@@ -277,8 +279,8 @@ def test_a_thing_that_is_hardly_believed_is_void_where_it_is_asked_for(function)
         classes[car] = CAR
     heads = heads_of(classes, {(3, 4): 0.25, (3, 12): 0.5, (9, 14): 0.75})
 
-    def ids(threshold: float) -> list[tuple[int, int]]:
-        fusion = replace(ALL, score='instance', score_threshold=threshold)
+    def ids(threshold: float, area: int = 0) -> list[tuple[int, int]]:
+        fusion = replace(ALL, score='instance', score_threshold=threshold, doubtful_area=area)
         result = function(heads, LABEL_SET, fusion, classes.shape)
         assert_table_describes_maps(result)
         assert (result.semantic.numpy() == classes).all(), 'the class stays'
@@ -288,6 +290,20 @@ def test_a_thing_that_is_hardly_believed_is_void_where_it_is_asked_for(function)
     assert ids(0) == ids(0.25) == [(first, 1), (second, 2), (third, 3)], 'as much is enough'
     assert ids(0.3) == [(VOID, 0), (first, 1), (second, 2)]
     assert ids(0.9) == [(VOID, 0)] * 3
+    assert ids(0.9, 18) == [(first, 1), (VOID, 0), (second, 2)], 'of 18, 12 and 18 pixels'
+    assert ids(0.9, 19) == [(VOID, 0)] * 3
+
+
+def test_what_is_too_large_to_be_doubted_is_so_at_every_output_size():
+    classes = np.zeros((12, 20), int)
+    classes[2:6, 2:8] = CAR
+    slope = {(3, 4): 0.25, (3, 5): 0.2, (4, 4): 0.15, (4, 5): 0.1}  # a flat one has four centres
+    heads = heads_of(classes, slope, stride=4)
+    for area, things in ((300, 1), (500, 0)):  # it has 4 × 6 × 16 of the network's pixels
+        fusion = replace(ALL, nms_kernel=15, score_threshold=0.9, doubtful_area=area)
+        for size in ((24, 40), (48, 80), (96, 160)):
+            rows = fuse(heads, LABEL_SET, fusion, size).segments.rows()
+            assert sum(row['is_thing'] for row in rows) == things, (area, size)
 
 
 def test_what_takes_the_place_of_a_centre_is_kept_though_its_score_is_nothing():
@@ -691,6 +707,7 @@ def test_a_batch_is_refused_instead_of_its_first_frame_shown_for_all():
         {'without_center': 'nearest'},
         {'outvoted_area': -1},
         {'score_threshold': -0.1},
+        {'doubtful_area': -1},
         {'objectness': 'both'},
         {'score': 'center'},
     ],
