@@ -28,6 +28,8 @@ def main() -> None:
         sys.exit(__doc__)
     source, out = map(Path, sys.argv[1:])
     network, variant = checkpoints.load(source)
+    if variant.label_set.name != 'street':
+        sys.exit(f'{source} knows the classes of {variant.label_set.name}; give street weights.')
     camvid = get_variant(variant.name.replace('street', 'camvid'))
     known = [c.name for c in variant.label_set.classes]
     own = [c.name for c in camvid.label_set.classes]
@@ -35,7 +37,7 @@ def main() -> None:
     predictor = network.semantic_head.predictor
     for tensor in (predictor.weight, predictor.bias):
         tensor.data = tensor.data[rows]
-    checkpoints.save(network, camvid, out, {'start': str(source)})
+    checkpoints.save(network, camvid, out, {'start': source.name})
 
 
 if __name__ == '__main__':

@@ -128,9 +128,9 @@ def camvid(raw: Path, out: Path) -> None:
 
 
 def coco(raw: Path, out: Path) -> None:
-    """Pictures with people or vehicles, and with what is neither; stuff where COCO's panoptic
-    labels are at hand. Every tenth id is kept for validation, and is used there if it is of a
-    street.
+    """Pictures with people or vehicles, for training also with what is none of ours; stuff where
+    COCO's panoptic labels are at hand. Every tenth id is kept for validation, and is used there if
+    it is of a street.
     """
     writer, done = Writer(out), set[str]()
     sources = [

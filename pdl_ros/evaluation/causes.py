@@ -43,7 +43,8 @@ def fates(
     Found: a segment of its class overlaps it with an IoU above 0.5. Missed by the semantics: at
     most half of its pixels have its class in the semantic map, or the segment that overlaps it so
     took another class. Merged: most of it went to a segment that holds more than half of another
-    thing. Without a centre: no predicted centre lies in its box. Split: no segment holds more than
+    thing. Without a centre: no centre of a predicted thing lies in its box, as none was found or
+    what it made is hardly believed. Split: no segment holds more than
     half of it. Poor outline: the rest.
     """
     divisor = label_set.label_divisor

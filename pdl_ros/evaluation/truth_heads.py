@@ -91,7 +91,7 @@ class TruthHeads:
         """Fuse the truth alone, and keep stuff of any area: what is missing to 100 then is in the
         labels.
         """
-        return self.fuse(HEADS, replace(self.settings, stuff_area=0))
+        return self.fuse(HEADS, replace(self.settings, stuff_area=0, score_threshold=0.0))
 
     def _truth(
         self, panoptic: np.ndarray, sample: Sample, truth: TruthClasses

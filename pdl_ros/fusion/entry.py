@@ -36,7 +36,8 @@ def fuse(
     label maps cover; the rest is padding. None: there is none.
 
     `reference.fuse_frame` tells what is merged and how; this gives the same maps, pixel for pixel,
-    and the same table, with scores to 1e-5. Heads may be of any float type and memory format. What
+    and the same table, with scores to 1e-5 (so a thing whose score is that near to
+    `score_threshold` may differ). Heads may be of any float type and memory format. What
     is NaN or infinite is no evidence: other classes win, no centre stands there, and what is left
     without class, centre or offset is void. So are the instances of a class beyond the
     ``label_divisor - 1`` that its ids have room for, in reading order of their centres.

@@ -61,7 +61,7 @@ def fuse_frame(
         )
         centers = torch.from_numpy(parts.center).to(offset)
         nearest = torch.from_numpy(parts.number).to(pixels)[pixels.unbind(1)]
-        # No centre speaks for them, wherever objectness is read otherwise, or against them.
+        # No centre speaks for or against them, wherever objectness is read otherwise.
         heights, heatmap = offset.new_zeros(len(centers)), torch.zeros_like(heatmap)
         scaled = replace(scaled, score_threshold=0.0)
     grouped = nearest > 0  # things without a centre or an offset stay void
@@ -121,7 +121,8 @@ def _thing_rows(
     scores = score_instances(
         heatmap, logits[:, ys, xs], pixels, row, classes, heights[found], scaled
     )
-    kept = kept[believed(scores.score, all_areas[found], scaled)]
+    if scaled.score_threshold:
+        kept = kept[believed(scores.score, all_areas[found], scaled)]
     # An id has room for label_divisor - 1 instances of a class; what is beyond them is void.
     numbers = number_within_class(classes[kept], label_set.num_classes)
     fits = numbers < label_set.label_divisor

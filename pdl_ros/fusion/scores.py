@@ -53,11 +53,9 @@ def combine(objectness: Tensor, class_score: Tensor, score: str) -> Tensor:
 
 
 def believed(score: Tensor, area: Tensor, scaled: FusionSettings) -> Tensor:
-    """Return which of K instances, of so many output pixels, are things: (K,) bool. scaled: the
-    settings in output pixels.
+    """Return which of K instances, of so many output pixels, `score_threshold` leaves: (K,) bool.
+    scaled: the settings in output pixels.
     """
-    if not scaled.score_threshold:
-        return torch.ones_like(area, dtype=torch.bool)
     enough = score >= scaled.score_threshold
     return enough | (area >= scaled.doubtful_area) if scaled.doubtful_area else enough
 

@@ -70,7 +70,6 @@ class FusionSettings:
             raise PdlError(f'outvoted_area is {self.outvoted_area}; it must not be negative.')
         if self.score not in ('both', 'semantic', 'instance'):
             raise PdlError(f'score is {self.score!r}; it can be both, semantic or instance.')
-
         if not self.score_threshold >= 0:
             raise PdlError(f'score_threshold is {self.score_threshold}; it must not be negative.')
         if self.doubtful_area < 0:
@@ -86,13 +85,13 @@ class FusionSettings:
             return self
         finer = (max(scale_y, 1.0) * max(scale_x, 1.0)) ** 0.5
 
-        def scaled(area: int) -> int:  # what is switched on stays on
+        def in_output(area: int) -> int:  # what is switched on stays on
             return max(round(area * scale_y * scale_x), 1) if area else 0
 
         return replace(
             self,
             nms_kernel=2 * round((self.nms_kernel // 2) * finer) + 1,
             stuff_area=round(self.stuff_area * scale_y * scale_x),
-            outvoted_area=scaled(self.outvoted_area),
-            doubtful_area=scaled(self.doubtful_area),
+            outvoted_area=in_output(self.outvoted_area),
+            doubtful_area=in_output(self.doubtful_area),
         )

@@ -88,7 +88,9 @@ def _things(
     probability = counts.probability.gather(1, winner[:, None])[:, 0]
     class_score = (probability / area.clamp(min=1)).float()
     score = combine(counts.objectness, class_score, scaled.score)
-    found = (area > 0) & (believed(score, area, scaled) | ~torch.as_tensor(has_center))
+    found = area > 0
+    if scaled.score_threshold:
+        found = found & (believed(score, area, scaled) | ~torch.as_tensor(has_center))
     # Empty slots are numbered as a class of their own.
     numbers = number_within_class(
         torch.where(found, classes, label_set.num_classes), label_set.num_classes + 1

@@ -25,14 +25,12 @@ def _scores(pq: float, ap: float | None = None, miou: float | None = None) -> Ma
 
 
 def _own_fusion(**thresholds: float) -> Mapping[str, float | int | str]:
-    # Nothing is to be lost; published weights keep the published rule.
+    # A frame without centres keeps its things; published weights keep the published rule.
     return MappingProxyType({**thresholds, 'without_center': 'components'})
 
 
 # Small things that are hardly believed are mostly slivers; large ones are half seen.
-_DOUBT = {'score_threshold': 0.25, 'doubtful_area': 2000}
-
-
+_DOUBT = MappingProxyType({'score_threshold': 0.25, 'doubtful_area': 2000})
 _LITE0 = Variant(
     'camvid_efficientnet_lite0',
     'efficientnet_lite0',

@@ -231,15 +231,15 @@ TABLE = (
     Parameter(
         'score_threshold',
         -1.0,
-        'Score that a thing must reach in a frame with centres, or it is void; 0: all do; -1: the '
-        "variant's own.",
+        'Score below which a thing of fewer pixels than doubtful_area is void; 0: every thing is '
+        "kept; -1: the variant's own.",
         (-1.0, 1000.0),
         live=True,
     ),
     Parameter(
         'doubtful_area',
         -1,
-        'Only things of fewer network pixels are asked for their score; 0: all are; -1: the '
+        'Network pixels from which a thing is kept whatever its score; 0: none is; -1: the '
         "variant's own.",
         (-1, 10_000_000),
         live=True,

@@ -88,5 +88,5 @@ def test_the_default_on_a_gpu_is_half_precision_on_a_graph():
 
 def test_settings_changed_between_frames_take_effect_on_the_next(frames):
     segmenter = Segmenter.load(STREET, 'cuda')
-    segmenter.fusion = replace(segmenter.fusion, center_threshold=9.0)
+    segmenter.fusion = replace(segmenter.fusion, center_threshold=9.0, without_center='void')
     assert not segmenter(frames[0]).segments.is_thing.any()

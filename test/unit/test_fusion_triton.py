@@ -178,7 +178,9 @@ def test_winding_parts_of_a_frame_without_centres_are_the_same_on_every_device(t
         monkeypatch.setattr('pdl_ros.fusion.fuse_triton._BLOCK', 128)
         monkeypatch.setattr('pdl_ros.fusion.fuse_triton._LARGE_BLOCK', 256)
     heads = winding_heads(31, 43)
-    fusion = FusionSettings(stuff_area=9, top_k=top_k, without_center='components')
+    fusion = FusionSettings(
+        stuff_area=9, top_k=top_k, without_center='components', score_threshold=0.5
+    )
     check(heads, (31, 43), fusion, TINY)
     check(heads, (20, 67), fusion, TINY)
 
