@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_the_street_weights_see_in_the_demos_clip_what_they_saw_when_they_were_s
     segmenter = Segmenter.load(
         'street_efficientnet_lite0', 'cpu', engine=EngineSettings('torch', precision)
     )
-    names = [c.name for c in segmenter.label_set.classes]
+    own, names = segmenter.fusion, [c.name for c in segmenter.label_set.classes]
     car, fence = names.index('car'), names.index('fence')
     expected = np.split(cv2.imread(str(CLIP_LABELS), cv2.IMREAD_UNCHANGED), 2)
     for frame, labels, cars in zip(
@@ -88,7 +89,11 @@ def test_the_street_weights_see_in_the_demos_clip_what_they_saw_when_they_were_s
         assert (semantic == fence).mean() > 0.03, 'the railing'
         large = [r for r in result.segments.rows() if r['class_id'] == car and r['area'] > 3000]
         assert len(large) == cars, 'large cars behind the railing are one, or many, or a bicycle'
+        assert (instance[semantic == car] > 0).mean() > 0.8, 'cars that are hardly believed'
+        segmenter.fusion = replace(own, score_threshold=0.0)
+        instance = segmenter(frame).instance.numpy()
         assert (instance[semantic == car] > 0).mean() > 0.95, 'cars without a centre'
+        segmenter.fusion = own
 
 
 @pytest.mark.parametrize('name', EVERYWHERE)
