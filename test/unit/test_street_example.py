@@ -7,13 +7,15 @@ import runpy
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from pdl_ros.datasets.layouts import open_dataset
+from pdl_ros.datasets.source import SourceLabels, SourceSegment
 from pdl_ros.demo.scene import SceneDataset
-from pdl_ros.labels import LabelSet
+from pdl_ros.labels import LabelSet, SourceClass
 from pdl_ros.network import checkpoints
 from pdl_ros.network.weight_files import find_weights
 
@@ -112,3 +114,33 @@ def test_street_weights_as_camvid_s_say_the_same_of_the_classes_that_both_know(
     monkeypatch.setattr(sys, 'argv', ['as_camvid.py', str(find_weights('scene_tiny')), str(out)])
     with pytest.raises(SystemExit, match='classes of scene; give street weights'):
         runpy.run_path(str(STREET / 'as_camvid.py'), run_name='__main__')
+
+
+def test_a_cat_is_no_thing_in_training_and_unknown_where_pictures_are_scored(tmp_path):
+    """Picture 1 is trained on, 10 kept aside; in both a car, a cat and a handbag, in four rows."""
+    called = {1: 'car', 2: 'cat', 3: 'handbag'}
+    values = np.repeat(np.arange(4), 2)[:, None].repeat(6, 1).astype(np.int32)
+    for number in (1, 10):
+        cv2.imwrite(str(tmp_path / f'{number}.jpg'), np.zeros((8, 6, 3), np.uint8))
+
+    class Pictures:
+        layout = 'COCO instances'
+        classes = tuple(SourceClass(i, name, is_thing=True) for i, name in called.items())
+        names = ('1', '10')
+
+        def image(self, index: int) -> Path:
+            return tmp_path / f'{self.names[index]}.jpg'
+
+        def read(self, index: int, size: tuple[int, int]) -> SourceLabels:
+            return SourceLabels(values, tuple(SourceSegment(i, i) for i in called))
+
+    make = runpy.run_path(str(STREET / 'prepare.py'))['coco']
+    make.__globals__['open_source'] = lambda *_: Pictures()
+    make(tmp_path, tmp_path / 'coco')
+    label_set = LabelSet.load(str(tmp_path / 'coco' / 'labels.yaml'))
+    stuff = make.__globals__['SOME_STUFF']
+    for split, number, cat in (('train', 1, stuff), ('val', 10, None)):
+        file = tmp_path / 'coco' / 'panoptic' / split / f'{number}.png'
+        rows = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)[::2, 0]
+        found = [None if v == 65535 else label_set.classes[v // 1000].name for v in rows.tolist()]
+        assert found == [stuff, 'car', cat, None], split
