@@ -183,12 +183,17 @@ def test_a_frame_keeps_its_shape_within_the_variants_edges(height, width, name):
 
 
 def test_frames_of_the_training_data_enter_as_they_are():
-    assert network_size(360, 480, get_variant('camvid_efficientnet_lite0')) == (360, 480)
+    assert network_size(360, 480, get_variant('street_efficientnet_lite0')) == (360, 480)
     assert network_size(1024, 2048, get_variant('cityscapes_r52_dsconv')) == (1024, 2048)
     assert network_size(1024, 2048, get_variant('cityscapes_resnet50_os32')) == (1024, 2048)
     assert network_size(480, 640, get_variant('coco_r52_dsconv')) == (480, 640)
-    assert network_size(720, 1280, get_variant('camvid_efficientnet_lite0')) == (360, 640)
-    assert network_size(400, 1600, get_variant('camvid_efficientnet_lite0')) == (160, 640)
+    assert network_size(720, 1280, get_variant('street_efficientnet_lite0')) == (360, 640)
+    assert network_size(400, 1600, get_variant('street_efficientnet_lite0')) == (160, 640)
+
+
+def test_frames_of_camvid_enter_a_third_larger_so_that_thin_things_are_found():
+    assert network_size(360, 480, get_variant('camvid_efficientnet_lite0')) == (480, 640)
+    assert network_size(720, 1280, get_variant('camvid_efficientnet_lite0')) == (480, 853)
 
 
 @pytest.mark.parametrize(
