@@ -50,8 +50,16 @@ def test_every_variant_has_the_recipe_of_its_weights():
         'coco_r52_dsconv': 'detectron2_coco',
         'coco_xception71': 'paper_coco',
         'cityscapes_xception65_os32': 'authors_cityscapes_xception65',
-        'camvid_efficientnet_lite0_small': 'camvid_efficientnet_lite0',
+        'camvid_efficientnet_lite0_small': 'camvid_efficientnet_lite0_small',
     }
+
+
+@pytest.mark.parametrize('name', [n for n, v in VARIANTS.items() if v.release == 'pdl_ros'])
+def test_a_crop_is_filled_by_a_picture_of_the_variants_size_whatever_the_scale(name):
+    variant = get_variant(name)
+    crop, scales = recipe(variant).augmentation.crop, recipe(variant).augmentation.scales
+    assert crop[0] < 1.1 * scales[0] * variant.short_edge
+    assert crop[0] > 0.4 * scales[1] * variant.short_edge, 'and shows a good part of it'
 
 
 def test_own_classes_are_trained_with_the_recipe_of_the_street_weights():
