@@ -27,6 +27,7 @@ def identity(variant: Variant, dataset: PanopticDataset, settings: TrainSettings
     data = {
         'form': _FORM,
         'variant': variant.name,
+        'input': [variant.short_edge, variant.long_edge],
         'classes': variant.label_set.to_dict(),
         'data': _fingerprint(dataset),
         'recipe': asdict(settings),
@@ -67,6 +68,8 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     changed = []
     if then['variant'] != now['variant']:
         changed.append(f'variant {then["variant"]} (now {now["variant"]})')
+    if then.get('input', now['input']) != now['input']:  # older states do not say it
+        changed.append('input edges {} to {} (now {} to {})'.format(*then['input'], *now['input']))
     if then['classes'] != now['classes']:
         changed.append(f'label set {_classes(then)} (now {_classes(now)})')
     if then['data'] != now['data']:

@@ -156,6 +156,15 @@ def test_a_training_begun_before_recipes_had_railings_goes_on(whole):
     assert differences(then, now) == ['augmentation.railing 0.0 (now 0.5)']
 
 
+def test_a_training_goes_on_at_the_size_of_its_variant_only_unless_too_old_to_say(whole):
+    now = torch.load(whole / 'state.pt', weights_only=True)['identity']
+    then = {**now, 'input': [80, 160]}
+    high, wide = now['input']
+    assert differences(then, now) == [f'input edges 80 to 160 (now {high} to {wide})']
+    del then['input']
+    assert differences(then, now) == []
+
+
 def test_the_recipe_in_the_folder_is_the_whole_one(whole):
     found = load_recipe(whole / 'recipe.yaml')
     assert isinstance(found, TrainSettings)
