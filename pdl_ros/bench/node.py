@@ -25,7 +25,7 @@ from pdl_ros.node.output.ros_messages import ROS
 
 EVERYTHING = (*LABELS, 'overlay', 'instances')
 _WAITING = 10.0
-_SLOW = 'camvid_efficientnet_lite0'  # slower than a camera, on a CPU
+_SLOW = 'street_efficientnet_lite0'  # slower than a camera, on a CPU
 _PIPELINE = ('preprocess_ms', 'network_ms', 'fusion_ms', 'readback_ms')
 _TRANSPORTS: dict[str, dict[str, str]] = {
     'Fast DDS as it comes': {

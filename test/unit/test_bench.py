@@ -385,7 +385,7 @@ def test_frames_too_small_to_be_segmented_are_refused_by_the_option(command, edg
 def test_the_variants_for_small_machines_cost_a_third_of_the_street_network_or_less():
     full, *small = (
         multiply_adds(checkpoints.skeleton(v), *padded_size(network_size(360, 480, v), v))
-        for v in map(get_variant, variants.SMALL_MACHINES)
+        for v in map(get_variant, ('street_efficientnet_lite0', *variants.SMALL_MACHINES[1:]))
     )
     assert small
     assert all(cost <= full / 3 for cost in small)

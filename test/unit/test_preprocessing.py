@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from pdl_ros.network.variants import get_variant
 from pdl_ros.preprocessing import Preprocessor, network_size
 
-STREETS = get_variant('camvid_efficientnet_lite0')
+STREETS = get_variant('street_efficientnet_lite0')
 CPU = torch.device('cpu')
 
 

@@ -55,7 +55,7 @@ def test_every_variant_has_the_recipe_of_its_weights():
 
 
 @pytest.mark.parametrize('name', [n for n, v in VARIANTS.items() if v.release == 'pdl_ros'])
-def test_a_crop_is_filled_by_a_picture_of_the_variants_size_whatever_the_scale(name):
+def test_a_crop_is_nine_tenths_filled_by_a_picture_of_the_variants_size_or_more(name):
     variant = get_variant(name)
     crop, scales = recipe(variant).augmentation.crop, recipe(variant).augmentation.scales
     assert crop[0] < 1.1 * scales[0] * variant.short_edge
