@@ -29,17 +29,31 @@ def _own_fusion(**thresholds: float) -> Mapping[str, float | int | str]:
     return MappingProxyType({**thresholds, 'without_center': 'components'})
 
 
-# CamVid's pictures have 360 lines; enlarged to 480, thin and far things are found that are lost
-# otherwise. What the fusion counts in pixels is about as much larger.
+# What the others are made of. Small things that are hardly believed are mostly slivers; large ones
+# are half seen.
 _LITE0 = Variant(
     'camvid_efficientnet_lite0',
     'efficientnet_lite0',
     LabelSet.load('camvid'),
     (127.0,) * 3,
     (128.0,) * 3,
+    short_edge=360,
+    long_edge=640,
+    decoder=DecoderSettings(align_corners=False, low_level_first=True),
+    fusion=_own_fusion(
+        center_threshold=0.2,
+        nms_kernel=15,
+        stuff_area=128,
+        score_threshold=0.25,
+        doubtful_area=2000,
+    ),
+)
+# CamVid's pictures have 360 lines; enlarged to 480, thin and far things are found that are lost
+# otherwise. What the fusion counts in pixels is about as much larger.
+_CAMVID = replace(
+    _LITE0,
     short_edge=480,
     long_edge=854,
-    decoder=DecoderSettings(align_corners=False, low_level_first=True),
     fusion=_own_fusion(
         center_threshold=0.15,
         nms_kernel=21,
@@ -48,16 +62,12 @@ _LITE0 = Variant(
         doubtful_area=3600,
     ),
 )
-# Small things that are hardly believed are mostly slivers; large ones are half seen.
-_DOUBT = MappingProxyType({'score_threshold': 0.25, 'doubtful_area': 2000})
 # A third of the multiply-adds a pixel, for processors without AVX-512: stride 32 with the third
 # low-level feature that the authors' release has at that stride, and narrow decoders, which 11
 # classes do not fill. What was measured of it is in docs/benchmarks.md.
 _SMALL = replace(
     _LITE0,
     name='camvid_efficientnet_lite0_small',
-    short_edge=360,
-    long_edge=640,
     output_stride=32,
     decoder=replace(
         _LITE0.decoder,
@@ -69,7 +79,6 @@ _SMALL = replace(
         aspp_channels=96,
         aspp_rates=(3, 6, 9),
     ),
-    fusion=_own_fusion(center_threshold=0.2, nms_kernel=15, stuff_area=128, **_DOUBT),
 )
 # Meant for 25 frames a second on two cores with AVX2, not yet measured through the node: 0.8 of the
 # pixels in each direction, and narrower still.
@@ -87,23 +96,15 @@ _STREET = tuple(
         v,
         name=v.name.replace('camvid', 'street'),
         label_set=LabelSet.load('street'),
-        short_edge=360,
-        long_edge=640,
-        fusion=_own_fusion(
-            center_threshold=0.2,
-            nms_kernel=15,
-            stuff_area=128,
-            outvoted_area=2000,
-            **_DOUBT,
-        ),
+        fusion=MappingProxyType({**v.fusion, 'outvoted_area': 2000}),
     )
     for v in (_LITE0, _SMALL)
 )
 _OURS = (
     *_STREET,
-    replace(_LITE0, published=_scores(65.5, miou=74.0)),
-    replace(_LITE0, name='camvid_efficientnet_lite1', backbone='efficientnet_lite1'),
-    replace(_LITE0, name='camvid_efficientnet_lite2', backbone='efficientnet_lite2'),
+    replace(_CAMVID, published=_scores(65.5, miou=74.0)),
+    replace(_CAMVID, name='camvid_efficientnet_lite1', backbone='efficientnet_lite1'),
+    replace(_CAMVID, name='camvid_efficientnet_lite2', backbone='efficientnet_lite2'),
     replace(_SMALL, published=_scores(60.8, miou=67.6)),
     _TINY,
     # Small pictures of simple things: a decoder that trains in a minute or two on a CPU.
